@@ -1,0 +1,47 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check format bench bench-train api cards clean
+
+demo: $(READY)  ## set up, build the sample graph's release, serve it on :8000
+	$(BIN)/kgservice demo
+
+test: $(READY)  ## the default tests: offline, on the CPU
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+
+check: $(READY)  ## lint, types, rooms
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+api: $(READY)  ## regenerate api/openapi.json
+	$(BIN)/python -m kgservice.server.openapi
+
+cards: $(READY)  ## regenerate models/*.md from committed results
+	$(BIN)/python tools/cards.py
+
+bench: bench-train
+
+bench-train: .venv-bench/.ready  ## training and evaluation beside PyKEEN and the GEMM floor
+	.venv-bench/bin/python -m tests.bench.train
+
+$(READY): pyproject.toml requirements.lock
+	$(PYTHON) -c "import sys; sys.exit('kgservice needs Python 3.11 or newer' if sys.version_info < (3, 11) else 0)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --disable-pip-version-check --quiet --constraint requirements.lock --editable '.[cpu,dev]'
+	touch $@
+
+.venv-bench/.ready: pyproject.toml requirements.lock
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install --disable-pip-version-check --quiet --editable '.[cpu,bench]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .venv-bench var build dist

@@ -1,0 +1,81 @@
+"""The `kgservice` command: arguments only. Every command lives in a module that is imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+
+import click
+
+from kgservice import __version__
+
+COMMANDS = {
+    "demo": ("kgservice.cli.build:demo", "Build the sample graph's release and serve it."),
+    "data": ("kgservice.cli.data:data", "List, fetch and show data sets."),
+    "ingest": ("kgservice.cli.ingest:ingest", "Read RDF or TSV into a graph."),
+    "build": ("kgservice.cli.build:build", "Ingest, train, evaluate, calibrate, index and write a release."),
+    "train": ("kgservice.cli.build:train", "Train a recipe's models."),
+    "evaluate": ("kgservice.cli.build:evaluate", "Train over seeds and measure."),
+    "index": ("kgservice.cli.release:index", "Give a release's model another index, as a child release."),
+    "complete": ("kgservice.cli.ask:complete", "Ask for missing links."),
+    "classify": ("kgservice.cli.ask:classify", "Ask whether a statement is true."),
+    "search": ("kgservice.cli.ask:search", "Find entities by name or meaning."),
+    "show": ("kgservice.cli.ask:show", "Show what the graph holds about an entity."),
+    "release": ("kgservice.cli.release:release", "List, verify, activate and roll back releases."),
+    "serve": ("kgservice.cli.serve:serve", "Serve the current release over REST."),
+    "doctor": ("kgservice.cli.doctor:doctor", "Check the installation and say how to mend it."),
+}
+"""Name → (where the command is, one line for the overview)."""
+
+
+class _Lazy(click.Group):
+    """Shows help without importing any command."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            import difflib
+
+            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            ctx.fail(f"{args[0]!r} is not a command.{hint}")
+        return super().resolve_command(ctx, args)
+
+
+@click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="kgservice")
+@click.option("-v", "--verbose", is_flag=True, help="Log what happens.")
+def cli(verbose: bool) -> None:
+    """Knowledge-graph completion and search: from a graph to trained, calibrated, indexed and served answers."""
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(asctime)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+
+
+def main() -> None:
+    """Run the command; an error made on purpose is one message and status 2 (the input) or 1 (anything else)."""
+    from kgservice.errors import InputError, KGServiceError
+
+    try:
+        cli()
+    except KGServiceError as error:
+        click.echo(f"{type(error).__name__}: {error}", err=True)
+        sys.exit(2 if isinstance(error, InputError) else 1)

@@ -1,0 +1,229 @@
+"""`complete`, `classify`, `search` and `show`: the answers of REST in the terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from kgservice.engine import Answer, Engine, EntityPage, Named, SearchResult, StatementView, Verdict
+
+HOLES = ("?", "_")
+"""What stands for the missing part; `_` needs no quotes in any shell."""
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _options(command: Command) -> Command:
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="The exact JSON of REST."),
+        click.option("--language", default="en", show_default=True, help="Of labels and descriptions."),
+        click.option("--release", help="Id of the release to ask; the current one by default."),
+    ):
+        command = option(command)
+    return command
+
+
+_k = click.option("-k", type=int, default=10, show_default=True, help="How many, the best first.")
+_types = click.option("--type", "types", multiple=True, help="Only entities of this type; repeatable.")
+_model = click.option("--model", help="By name; the release's best by default.")
+
+
+@click.command()
+@click.argument("subject")
+@click.argument("relation")
+@click.argument("object", default="_")
+@_k
+@_types
+@_model
+@click.option("--include-known", is_flag=True, help="Show what the graph states already too, marked.")
+@_options
+def complete(
+    subject: str,
+    relation: str,
+    object: str,
+    k: int,
+    types: tuple[str, ...],
+    model: str | None,
+    include_known: bool,
+    release: str | None,
+    language: str,
+    as_json: bool,
+) -> None:
+    """Ask for what is missing: put _ in its place, such as: complete world:France world:memberOf _."""
+    from kgservice.engine import Question
+
+    question = Question(*(None if part in HOLES else part for part in (subject, relation, object)))
+    answer = _open(release).complete(
+        [question], k=k, types=types, exclude_known=not include_known, model=model, language=language
+    )[0]
+    _print(answer, _answer_lines, as_json)
+
+
+@click.command()
+@click.argument("subject")
+@click.argument("relation")
+@click.argument("object")
+@_model
+@_options
+def classify(
+    subject: str, relation: str, object: str, model: str | None, release: str | None, language: str, as_json: bool
+) -> None:
+    """Ask whether a statement is true."""
+    verdict = _open(release).classify([(subject, relation, object)], model=model, language=language)[0]
+    _print(verdict, _verdict_lines, as_json)
+
+
+@click.command()
+@click.argument("query")
+@_k
+@_types
+@click.option(
+    "--mode", type=click.Choice(["auto", "lexical", "dense"]), default="auto", help="By words, meaning or both."
+)
+@_options
+def search(
+    query: str, k: int, types: tuple[str, ...], mode: Any, release: str | None, language: str, as_json: bool
+) -> None:
+    """Find entities by a name, the beginning of one, a misspelt one, or a description."""
+    found = _open(release).search(query, k=k, types=types, language=language, mode=mode)
+    _print(found, _search_lines, as_json)
+
+
+@click.command()
+@click.argument("entity")
+@click.option("--limit", type=click.IntRange(min=0), default=100, show_default=True, help="Statements shown.")
+@_options
+def show(entity: str, limit: int, release: str | None, language: str, as_json: bool) -> None:
+    """Show what the graph holds about an entity."""
+    _print(_open(release).entity(entity, language=language, limit=limit), _page_lines, as_json)
+
+
+def _open(release: str | None) -> Engine:
+    from kgservice.engine import open_engine
+    from kgservice.resources import home
+
+    return open_engine(home() / "releases", release)
+
+
+def _print(answer: Any, lines: Callable[[Any], Iterable[str]], as_json: bool) -> None:
+    if as_json:
+        import orjson
+
+        click.echo(orjson.dumps(answer))
+        return
+    for line in lines(answer):
+        click.echo(line.rstrip())
+
+
+def _answer_lines(answer: Answer) -> Iterable[str]:
+    yield "  ".join(_call(part) if part else "?" for part in (answer.subject, answer.relation, answer.object))
+    yield _origin(answer.release, answer.model)
+    if not answer.candidates:
+        yield "no candidate"
+        return
+    rows = [
+        (
+            str(one.rank),
+            one.id,
+            one.label or "",
+            f"{one.score:.3f}",
+            _percent(one.probability),
+            "known" if one.known else "",
+            one.description or "",
+        )
+        for one in answer.candidates
+    ]
+    yield from _table(("rank", "id", "label", "score", "probability", "", ""), rows, right=(0, 3, 4))
+    if answer.population:
+        yield f"probability: among {answer.population}"
+
+
+def _verdict_lines(verdict: Verdict) -> Iterable[str]:
+    yield "  ".join(_call(part) for part in (verdict.subject, verdict.relation, verdict.object))
+    yield _origin(verdict.release, verdict.model)
+    decision = {True: "true", False: "false", None: "undecided: the model is not calibrated"}[verdict.decision]
+    yield decision + (", and the graph states it" if verdict.known else "")
+    yield f"score {verdict.score:.3f}"
+    if verdict.probability is not None and verdict.threshold is not None:
+        yield f"probability {_percent(verdict.probability)}, true from {_percent(verdict.threshold)} on"
+        yield f"probability: among {verdict.population}"
+
+
+def _search_lines(found: SearchResult) -> Iterable[str]:
+    yield f"release {found.release}, {'names, descriptions and meaning' if found.dense else 'names and descriptions'}"
+    if not found.matches:
+        yield "no match"
+        return
+    rows = [
+        (
+            str(rank),
+            one.id,
+            one.label or "",
+            one.kind,
+            f"{one.score:.3f}",
+            ", ".join(type.label or type.id for type in one.types[:2]),
+            one.description or "",
+        )
+        for rank, one in enumerate(found.matches, start=1)
+    ]
+    yield from _table(("rank", "id", "label", "match", "score", "types", ""), rows, right=(0, 4))
+
+
+def _page_lines(page: EntityPage) -> Iterable[str]:
+    yield f"{page.id}  {page.label or ''}"
+    yield page.iri
+    if page.description:
+        yield page.description
+    yield f"release {page.release}"
+    if page.types:
+        yield "types: " + ", ".join(type.label or type.id for type in page.types)
+    for code, aliases in page.aliases.items():
+        yield f"also ({code or 'any'}): " + ", ".join(aliases)
+    yield f"{page.statement_count:,} statements" + (
+        f", the first {len(page.statements):,}" if len(page.statements) < page.statement_count else ""
+    )
+    yield from _table(("subject", "relation", "object", "qualifiers"), [_statement(one) for one in page.statements])
+
+
+def _statement(one: StatementView) -> tuple[str, ...]:
+    object = one.object.label or one.object.id or ""
+    if one.object.language:
+        object += f" ({one.object.language})"
+    qualifiers = "; ".join(f"{_call(pair.relation)} {pair.value.label or pair.value.id}" for pair in one.qualifiers)
+    return one.subject.label or one.subject.id, _call(one.relation), object, qualifiers
+
+
+def _call(named: Named) -> str:
+    return named.label or named.id
+
+
+def _origin(release: str, model: str) -> str:
+    return f"release {release}, model {model}"
+
+
+def _percent(probability: float | None) -> str:
+    return "" if probability is None else f"{probability:.1%}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> Iterable[str]:
+    """Aligned columns; those that are empty throughout are left out, and the last is cut by nobody."""
+    used = [place for place in range(len(head)) if any(row[place] for row in rows)]
+    widths = {place: max(_width(row[place]) for row in (head, *rows)) for place in used}
+    for row in (head, *rows) if rows else ():
+        cells = []
+        for place in used:
+            padding = " " * (widths[place] - _width(row[place]))
+            cells.append(padding + row[place] if place in right else row[place] + padding)
+        yield "  ".join(cells)
+
+
+def _width(text: str) -> int:
+    """Columns that a terminal gives the text: two for wide letters, none for marks."""
+    return sum(
+        0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+        for letter in text
+    )

@@ -1,0 +1,76 @@
+"""`release list|verify|activate|rollback` and `index`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import click
+
+
+@click.group()
+def release() -> None:
+    """List, verify, activate and roll back releases."""
+
+
+@release.command("list")
+def list_releases() -> None:
+    """All releases, the oldest first; the current one is marked."""
+    store = _store()
+    current = store.current_id()
+    for id in store.ids():
+        one = store.get(id)
+        made = datetime.fromtimestamp((one.folder / "release.json").stat().st_mtime, UTC)
+        figures = ", ".join(
+            f"{name} {model['test']['mrr']:.3f}" if "mrr" in model["test"] else name
+            for name, model in one.manifest["models"].items()
+        )
+        mark = "*" if id == current else " "
+        click.echo(f"{mark} {id}  {made:%Y-%m-%d %H:%M}Z  {one.manifest['recipe']['name']}  test MRR: {figures}")
+
+
+@release.command()
+@click.argument("id", required=False)
+def verify(id: str | None) -> None:
+    """Hash every file of a release (the current one by default) and replay its canaries."""
+    from kgservice.engine import Engine
+
+    one = _store().get(id)
+    Engine.open(one)
+    click.echo(
+        f"{one.id}: {len(one.manifest['files'])} files and {len(one.canaries())} canaries are as they were sealed"
+    )
+
+
+@release.command()
+@click.argument("id")
+def activate(id: str) -> None:
+    """Make a release the current one."""
+    click.echo(f"current: {_store().activate(id).id}")
+
+
+@release.command()
+def rollback() -> None:
+    """Go back to the release that was current before."""
+    click.echo(f"current: {_store().rollback().id}")
+
+
+@click.command()
+@click.argument("spec")
+@click.option("--release", "id", help="Release to start from; the current one by default.")
+@click.option("--model", help="Model; the release's best by default.")
+def index(spec: str, id: str | None, model: str | None) -> None:
+    """Make a child release in which a model is searched by SPEC: `exact`, or a FAISS factory string such as IVF64,SQ8."""
+    from kgservice import pipeline
+
+    child, figures = pipeline.reindex(_store(), id, model, spec)
+    click.echo(
+        f"release {child.id}: recall@10 {figures['recall@10']:.4f} against the exhaustive search. Activate it with:"
+    )
+    click.echo(f"  kgservice release activate {child.id}")
+
+
+def _store():  # type: ignore[no-untyped-def]
+    from kgservice.release import ReleaseStore
+    from kgservice.resources import home
+
+    return ReleaseStore(home() / "releases")

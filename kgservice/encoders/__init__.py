@@ -1,0 +1,7 @@
+"""Encoders: texts → unit vectors, remembered on disk."""
+
+from __future__ import annotations
+
+from kgservice.encoders.text import DEFAULT_ENCODER, TextEncoder, open_encoder
+
+__all__ = ["DEFAULT_ENCODER", "TextEncoder", "open_encoder"]

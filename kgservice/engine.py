@@ -1,0 +1,663 @@
+"""The engine: a release answers completion, classification, search and entity questions.
+
+Everything a door (REST, terminal, batch) gives out is a plain frozen dataclass made here, with labels beside ids and the
+release that answered.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from kgservice import index as indexes
+from kgservice.errors import CorruptRelease, DataError, InvalidQuestion, UnknownModel
+from kgservice.evaluation.calibration import Calibration, completion_feature, statement_scores
+from kgservice.index import ExactIndex, Index
+from kgservice.names import Names
+from kgservice.query import QueryBatch, Slot
+from kgservice.ragged import Ragged
+from kgservice.recipe import ModelSettings, Recipe
+from kgservice.release import Release
+from kgservice.scorers import build as build_scorer
+from kgservice.scorers.base import VectorScorer
+from kgservice.statements import StatementTable
+from kgservice.texts import TextKind, Texts
+
+logger = logging.getLogger(__name__)
+
+MAX_K = 1000
+MAX_STATEMENTS = 1000
+
+
+@dataclass(frozen=True)
+class Question:
+    """A statement with exactly one of its three parts missing, in the user's words: ids, CURIEs or IRIs."""
+
+    subject: str | None = None
+    relation: str | None = None
+    object: str | None = None
+
+    @property
+    def slot(self) -> Slot:
+        """The part that is missing.
+
+        Raises:
+            InvalidQuestion: none is, or more than one.
+        """
+        missing = [slot for slot in (Slot.SUBJECT, Slot.RELATION, Slot.OBJECT) if not getattr(self, slot.value)]
+        if len(missing) != 1:
+            found = "none is" if not missing else " and ".join(missing) + " are"
+            raise InvalidQuestion(f"exactly one of subject, relation and object must be missing; {found}")
+        return missing[0]
+
+
+@dataclass(frozen=True)
+class Named:
+    """Something with an id that every endpoint takes, and what people call it."""
+
+    id: str
+    label: str | None
+    description: str | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to fill the hole.
+
+    Attributes:
+        id, label, description: of the entity or relation.
+        score: the model's, higher is better; comparable within one answer only.
+        probability: that this is a true answer, where the model was calibrated and the graph does not state it already.
+        rank: from 1.
+        known: whether the graph states it.
+    """
+
+    id: str
+    label: str | None
+    description: str | None
+    score: float
+    probability: float | None
+    rank: int
+    known: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The candidates for one question.
+
+    Attributes:
+        release: `id@revision` of what answered.
+        model: name of the model.
+        subject, relation, object: the question echoed, None where the hole is.
+        exact: whether every candidate was scored.
+        population: what a probability speaks of, or None where the model is not calibrated.
+        candidates: the best first.
+    """
+
+    release: str
+    model: str
+    subject: Named | None
+    relation: Named | None
+    object: Named | None
+    exact: bool
+    population: str | None
+    candidates: list[Candidate]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether one statement is true.
+
+    Attributes:
+        score: the model's, mean of both directions.
+        probability: that it is true, where the model is calibrated.
+        decision: true from `threshold` on; None where the model is not calibrated.
+        threshold: the probability that parts true from false best on validation data.
+        population: what the probability speaks of.
+        known: whether the graph states it.
+    """
+
+    release: str
+    model: str
+    subject: Named
+    relation: Named
+    object: Named
+    score: float
+    probability: float | None
+    decision: bool | None
+    threshold: float | None
+    population: str | None
+    known: bool
+
+
+@dataclass(frozen=True)
+class Value:
+    """An entity, or a literal with its datatype."""
+
+    id: str | None
+    label: str | None
+    datatype: str | None = None
+    language: str | None = None
+
+
+@dataclass(frozen=True)
+class QualifierView:
+    """A relation and a value that hold beside a statement."""
+
+    relation: Named
+    value: Value
+
+
+@dataclass(frozen=True)
+class StatementView:
+    """A statement of the graph with its qualifiers, labels resolved."""
+
+    subject: Named
+    relation: Named
+    object: Value
+    qualifiers: list[QualifierView] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class EntityPage:
+    """What the graph holds about one entity.
+
+    Attributes:
+        labels, descriptions: by language.
+        aliases: by language.
+        statements: where it is the subject, literals included, then where it is the object.
+        statement_count: how many there are in all.
+    """
+
+    release: str
+    id: str
+    iri: str
+    label: str | None
+    description: str | None
+    labels: Mapping[str, str]
+    descriptions: Mapping[str, str]
+    aliases: Mapping[str, list[str]]
+    types: list[Named]
+    statements: list[StatementView]
+    statement_count: int
+
+
+@dataclass(frozen=True)
+class Match:
+    """An entity that a search found."""
+
+    id: str
+    label: str | None
+    description: str | None
+    types: list[Named]
+    score: float
+    matched: str | None
+    kind: str
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found, and whether meaning was searched beside names."""
+
+    release: str
+    query: str
+    dense: bool
+    matches: list[Match]
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model opened for answering."""
+
+    name: str
+    settings: ModelSettings
+    scorer: VectorScorer
+    index: Index
+    relation_index: Index
+    calibrations: Mapping[str, Calibration]
+
+    @classmethod
+    def open(cls, release: Release, name: str) -> ServedModel:
+        """Map the weights and open the index."""
+        from safetensors.torch import load_file
+
+        folder = release.model_folder(name)
+        recipe = Recipe.load(folder / "recipe.toml")
+        settings, graph = recipe.models[name], release.graph
+        weights = load_file(folder / "weights.safetensors")
+        with torch.device("meta"):
+            scorer = build_scorer(settings, n=graph.n, r=graph.r)
+        scorer.load_state_dict(weights, assign=True)
+        scorer.eval()
+        calibrations = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
+        return cls(
+            name,
+            settings,
+            scorer,
+            indexes.load(settings.index, folder / "index.faiss", scorer.entity_vectors().detach(), scorer.metric),
+            ExactIndex(scorer.relation_vectors().detach(), scorer.relation_metric),
+            {what: Calibration.from_json(values) for what, values in calibrations.items()},
+        )
+
+
+class Engine:
+    """Answers from one release; read-only and safe to call from many threads.
+
+    Args:
+        release: what to answer from; its files are trusted, see `open`.
+    """
+
+    def __init__(self, release: Release) -> None:
+        self.release, self.graph = release, release.graph
+        self.revision = 0
+        where = f"in release {release.id}"
+        graph = self.graph
+        self.entities = Names.entities(graph.entities, graph.prefixes, f"{where} ({graph.n:,} entities)")
+        self.relations = Names.relations(graph.relations, graph.prefixes, f"{where} ({graph.r:,} relations)")
+        self.types = Names.types(graph.types.vocabulary, graph.prefixes, f"{where} ({len(graph.types):,} types)")
+        self._models = {name: ServedModel.open(release, name) for name in release.models}
+        self._search_lock = threading.Lock()
+
+    @classmethod
+    def open(cls, release: Release, *, verify: bool = True) -> Engine:
+        """Verify a release, open it, and replay its canaries.
+
+        Raises:
+            CorruptRelease: a file is not the one that was sealed, or a canary answers otherwise.
+        """
+        if verify:
+            release.verify()
+        engine = cls(release)
+        engine.replay_canaries()
+        return engine
+
+    @property
+    def release_name(self) -> str:
+        """`id@revision`, named by every answer."""
+        return f"{self.release.id}@{self.revision}"
+
+    def model(self, name: str | None = None) -> ServedModel:
+        """A model by name; the best by validation where none is named.
+
+        Raises:
+            UnknownModel: the release has no such model.
+        """
+        if name is None:
+            return next(iter(self._models.values()))
+        if name not in self._models:
+            raise UnknownModel(name, f"in release {self.release.id}", self._models)
+        return self._models[name]
+
+    def complete(
+        self,
+        questions: Sequence[Question],
+        *,
+        k: int = 10,
+        types: Sequence[str] = (),
+        exclude_known: bool = True,
+        model: str | None = None,
+        language: str = "en",
+    ) -> list[Answer]:
+        """The best candidates for the hole of each question.
+
+        Args:
+            questions: each with one part missing.
+            k: candidates per question, in [1, 1000].
+            types: candidates must have one of these; for subject and object questions.
+            exclude_known: leave out what the graph states; else it is marked `known`.
+            model: by name; the release's best by default.
+            language: of labels and descriptions, with fallbacks.
+
+        Raises:
+            InvalidQuestion: `k` out of range, or not exactly one part missing.
+            UnknownName: an entity, relation, type or model that the release does not hold.
+        """
+        if not 1 <= k <= MAX_K:
+            raise InvalidQuestion(f"k must be in [1, {MAX_K}], found {k}")
+        served = self.model(model)
+        allow = self._of_types(types) if types else None
+        by_slot: dict[Slot, list[int]] = defaultdict(list)
+        for place, question in enumerate(questions):
+            by_slot[question.slot].append(place)
+        answers: dict[int, Answer] = {}
+        for slot, places in by_slot.items():
+            if slot is Slot.RELATION and types:
+                raise InvalidQuestion("types restrict entities; a question for a relation takes none")
+            batch = self._batch(slot, [questions[place] for place in places])
+            filled = self._fill(served, batch, k, allow, exclude_known, language)
+            answers.update(zip(places, filled, strict=True))
+        return [answers[place] for place in range(len(questions))]
+
+    def classify(
+        self, statements: Sequence[tuple[str, str, str]], *, model: str | None = None, language: str = "en"
+    ) -> list[Verdict]:
+        """Score statements, given as (subject, relation, object), and decide where the model is calibrated."""
+        served = self.model(model)
+        subject = np.array([self.entities.resolve(s) for s, _, _ in statements], dtype=np.int32)
+        relation = np.array([self.relations.resolve(r) for _, r, _ in statements], dtype=np.int32)
+        object = np.array([self.entities.resolve(o) for _, _, o in statements], dtype=np.int32)
+        m = len(statements)
+        # Built by hand: the rows must stay in the order they were asked.
+        table = StatementTable(
+            subject, relation, object, np.zeros(m, np.int8), np.zeros(m + 1, np.int64), *(np.empty(0, np.int32),) * 2
+        )
+        scores = statement_scores(served.scorer, table)
+        known = self.graph.known(QueryBatch.objects(subject, relation))
+        calibration = served.calibrations.get("classification")
+        probabilities = calibration.probability(scores).tolist() if calibration else [None] * m
+        names = [self._entities(ids, language) for ids in (subject, object)]
+        relations = self._relations(relation, language)
+        return [
+            Verdict(
+                release=self.release_name,
+                model=served.name,
+                subject=names[0][row],
+                relation=relations[row],
+                object=names[1][row],
+                score=float(scores[row]),
+                probability=probabilities[row],
+                decision=probabilities[row] >= calibration.threshold if calibration else None,
+                threshold=calibration.threshold if calibration else None,
+                population=calibration.population if calibration else None,
+                known=bool(np.isin(object[row], known[row])),
+            )
+            for row in range(m)
+        ]
+
+    def search(
+        self,
+        query: str,
+        *,
+        k: int = 10,
+        types: Sequence[str] = (),
+        language: str = "en",
+        mode: Literal["auto", "lexical", "dense"] = "auto",
+    ) -> SearchResult:
+        """Entities by what they are called and what is said of them."""
+        if not 1 <= k <= MAX_K:
+            raise InvalidQuestion(f"k must be in [1, {MAX_K}], found {k}")
+        wanted = [self.types.resolve(name) for name in types]
+        hits = self.entity_search.search(query, k=k, language=language, types=wanted, mode=mode)
+        ids = np.array([hit.entity for hit in hits], dtype=np.int32)
+        matches = [
+            Match(
+                id=named.id,
+                label=named.label,
+                description=named.description,
+                types=self._types(hit.entity, language),
+                score=float(hit.score),
+                matched=hit.matched,
+                kind=hit.match_kind,
+            )
+            for hit, named in zip(hits, self._entities(ids, language, describe=True), strict=True)
+        ]
+        return SearchResult(self.release_name, query, self.entity_search.has_dense, matches)
+
+    def entity(self, name: str, *, language: str = "en", limit: int = MAX_STATEMENTS) -> EntityPage:
+        """Labels, types and statements of one entity.
+
+        Raises:
+            UnknownEntity: the graph does not hold it.
+        """
+        entity = self.entities.resolve(name)
+        graph = self.graph
+        texts: dict[TextKind, dict[str, list[str]]] = {kind: defaultdict(list) for kind in TextKind}
+        for kind, code, text in graph.texts.rows(entity):
+            texts[kind][code].append(text)
+        table = graph.statements
+        rows = np.concatenate([np.flatnonzero(table.subject == entity), np.flatnonzero(table.object == entity)])
+        literals = graph.literals.of(entity)
+        named = self._entities(np.array([entity], np.int32), language, describe=True)[0]
+        relations = self._relations(np.array([relation for relation, _ in literals], np.int32), language)
+        literal_views = [
+            StatementView(named, relation, self._literal(literal))
+            for relation, (_, literal) in zip(relations, literals, strict=True)
+        ]
+        views = (literal_views + self._statements(rows[:limit], language))[:limit]
+        return EntityPage(
+            release=self.release_name,
+            id=named.id,
+            iri=graph.entities.name(entity),
+            label=named.label,
+            description=named.description,
+            labels={code: found[0] for code, found in texts[TextKind.LABEL].items()},
+            descriptions={code: found[0] for code, found in texts[TextKind.DESCRIPTION].items()},
+            aliases=dict(texts[TextKind.ALIAS]),
+            types=self._types(entity, language),
+            statements=views,
+            statement_count=len(rows) + len(literals),
+        )
+
+    @cached_property
+    def entity_search(self) -> Any:
+        """The release's search index, opened at first use."""
+        from kgservice.search import EntitySearch
+
+        with self._search_lock:
+            return EntitySearch.open(self.release.folder / "search", self.graph)
+
+    def warm_up(self) -> None:
+        """Do once what the first requests would otherwise wait for."""
+        self.entity_search.search("warm up", k=1)
+        for name in self._models:
+            self.complete([_first_question(self)], k=1, model=name)
+
+    def replay_canaries(self) -> None:
+        """Ask the release's own questions again.
+
+        Raises:
+            CorruptRelease: an answer is not the one it had when the release was made.
+        """
+        for canary in self.release.canaries():
+            answer = self.complete(
+                [Question(**canary["question"])], k=len(canary["ids"]), model=canary["model"], exclude_known=False
+            )[0]
+            scores = [candidate.score for candidate in answer.candidates]
+            if not np.allclose(scores, canary["scores"], rtol=0, atol=canary["tolerance"]):
+                raise CorruptRelease(
+                    f"release {self.release.id}: the canary {canary['question']} gives scores {scores}, "
+                    f"{canary['scores']} were sealed. It was not opened."
+                )
+
+    def canaries(self, table: StatementTable, count: int = 8) -> list[dict[str, Any]]:
+        """Questions about some of `table`'s statements with today's answers, for `replay_canaries`."""
+        chosen = np.unique(np.linspace(0, len(table) - 1, count).astype(int)) if len(table) else []
+        made = []
+        for name in self._models:
+            for row in chosen:
+                question = {
+                    "subject": self.graph.entities.name(int(table.subject[row])),
+                    "relation": self.graph.relations.name(int(table.relation[row])),
+                }
+                answer = self.complete([Question(**question)], k=5, model=name, exclude_known=False)[0]
+                scores = [candidate.score for candidate in answer.candidates]
+                tolerance = 1e-3 * max(1.0, *map(abs, scores))
+                ids = [candidate.id for candidate in answer.candidates]
+                made.append({"model": name, "question": question, "ids": ids, "scores": scores, "tolerance": tolerance})
+        return made
+
+    def _batch(self, slot: Slot, questions: Sequence[Question]) -> QueryBatch:
+        def column(part: Slot, names: Names) -> npt.NDArray[np.int32]:
+            if part is slot:
+                return np.full(len(questions), -1, np.int32)
+            return np.array([names.resolve(getattr(question, part.value)) for question in questions], np.int32)
+
+        return QueryBatch(
+            slot,
+            column(Slot.SUBJECT, self.entities),
+            column(Slot.RELATION, self.relations),
+            column(Slot.OBJECT, self.entities),
+        )
+
+    def _fill(
+        self,
+        served: ServedModel,
+        batch: QueryBatch,
+        k: int,
+        allow: npt.NDArray[np.bool_] | None,
+        exclude_known: bool,
+        language: str,
+    ) -> list[Answer]:
+        graph, slot = self.graph, batch.slot
+        calibration = served.calibrations.get(slot.value)
+        # A probability is read off a candidate's share among the `width` best unknown ones: see calibration.
+        width = max(k, served.settings.calibration.width) if calibration else k
+        known = graph.known(batch)
+        index = served.relation_index if slot is Slot.RELATION else served.index
+        if slot is Slot.RELATION:
+            allow = graph.linking
+        with torch.inference_mode():
+            vectors = served.scorer.query_vectors(batch)
+        ids, scores = index.search(vectors, width, known, allow)
+        probability: npt.NDArray[np.float64] | None = None
+        if calibration:
+            probability = calibration.probability(completion_feature(scores[:, : served.settings.calibration.width]))
+            missing = width - probability.shape[1]
+            probability = np.pad(probability, ((0, 0), (0, missing)), constant_values=0.0)
+        is_known = np.zeros(ids.shape, dtype=bool)
+        if not exclude_known:
+            ids, scores, probability, is_known = self._with_known(
+                index, vectors, known, allow, k, ids, scores, probability
+            )
+        ids, scores = ids[:, :k], scores[:, :k]
+        echo = self._echo(batch, language)
+        name_of = self._relations if slot is Slot.RELATION else self._entities
+        found = ids >= 0
+        named = iter(name_of(ids[found], language, describe=True))
+        answers = []
+        for row in range(len(batch)):
+            candidates = [
+                Candidate(
+                    id=(name := next(named)).id,
+                    label=name.label,
+                    description=name.description,
+                    score=float(scores[row, place]),
+                    probability=float(probability[row, place])
+                    if probability is not None and not is_known[row, place]
+                    else None,
+                    rank=place + 1,
+                    known=bool(is_known[row, place]),
+                )
+                for place in np.flatnonzero(found[row]).tolist()
+            ]
+            answers.append(
+                Answer(
+                    self.release_name,
+                    served.name,
+                    *echo[row],
+                    exact=index.exact,
+                    population=calibration.population if calibration else None,
+                    candidates=candidates,
+                )
+            )
+        return answers
+
+    def _with_known(
+        self,
+        index: Index,
+        vectors: torch.Tensor,
+        known: Ragged,
+        allow: npt.NDArray[np.bool_] | None,
+        k: int,
+        ids: npt.NDArray[np.int32],
+        scores: npt.NDArray[np.float32],
+        probability: npt.NDArray[np.float64] | None,
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32], npt.NDArray[np.float64] | None, npt.NDArray[np.bool_]]:
+        """The best k of known and unknown together; unknown ones keep their probability."""
+        every, all_scores = index.search(vectors, k, None, allow)
+        stride = np.int64(1) << 32
+        row = np.arange(len(every), dtype=np.int64)[:, None] * stride
+        is_known = np.isin(row + every, known.rows() * stride + known.values)
+        if probability is None:
+            return every, all_scores, None, is_known
+        # Unknown ones keep their order, so the j-th unknown of a row is the j-th of the unknown search.
+        turn = np.maximum(np.cumsum(~is_known, axis=1) - 1, 0)
+        return every, all_scores, np.take_along_axis(probability, turn, axis=1), is_known
+
+    def _of_types(self, types: Sequence[str]) -> npt.NDArray[np.bool_]:
+        allow = np.zeros(self.graph.n, dtype=bool)
+        for name in types:
+            allow[self.graph.types.members[self.types.resolve(name)]] = True
+        return allow
+
+    def _echo(self, batch: QueryBatch, language: str) -> list[tuple[Named | None, Named | None, Named | None]]:
+        columns: list[list[Named] | list[None]] = []
+        for part, name_of in (
+            (Slot.SUBJECT, self._entities),
+            (Slot.RELATION, self._relations),
+            (Slot.OBJECT, self._entities),
+        ):
+            ids = getattr(batch, part.value)
+            columns.append([None] * len(batch) if part is batch.slot else name_of(ids, language))
+        return list(zip(*columns, strict=True))
+
+    def _entities(self, ids: npt.NDArray[np.int32], language: str, describe: bool = False) -> list[Named]:
+        return _named(self.entities, self.graph.texts, ids, language, describe)
+
+    def _relations(self, ids: npt.NDArray[np.int32], language: str, describe: bool = False) -> list[Named]:
+        return _named(self.relations, self.graph.relation_texts, ids, language, describe)
+
+    def _types(self, entity: int, language: str) -> list[Named]:
+        types = self.graph.types
+        ids = types.of_entity[entity] if len(types.of_entity) else np.empty(0, np.int32)
+        return _named(self.types, types.texts, ids, language, False)
+
+    def _literal(self, literal: int) -> Value:
+        value = self.graph.literals.value(literal)
+        return Value(None, value.lexical, value.datatype, value.language or None)
+
+    def _statements(self, rows: npt.NDArray[np.int64], language: str) -> list[StatementView]:
+        table = self.graph.statements
+        subjects = self._entities(table.subject[rows], language)
+        relations = self._relations(table.relation[rows], language)
+        objects = self._entities(table.object[rows], language)
+        return [
+            StatementView(subject, relation, Value(object.id, object.label), self._qualifiers(row, language))
+            for row, subject, relation, object in zip(rows.tolist(), subjects, relations, objects, strict=True)
+        ]
+
+    def _qualifiers(self, row: int, language: str) -> list[QualifierView]:
+        views = []
+        for relation, value in self.graph.statements.qualifiers(row):
+            named = self._relations(np.array([relation], np.int32), language)[0]
+            if value < 0:
+                views.append(QualifierView(named, self._literal(-1 - value)))
+            else:
+                entity = self._entities(np.array([value], np.int32), language)[0]
+                views.append(QualifierView(named, Value(entity.id, entity.label)))
+        return views
+
+
+def open_engine(folder: Path, id: str | None = None) -> Engine:
+    """The engine over a release of the store at `folder`; the current one by default."""
+    from kgservice.release import ReleaseStore
+
+    return Engine.open(ReleaseStore(folder).get(id))
+
+
+def _named(names: Names, texts: Texts, ids: npt.NDArray[np.int32], language: str, describe: bool) -> list[Named]:
+    full = names.vocabulary.names_of(ids)
+    labels = texts.labels(ids, language)
+    descriptions = texts.preferred(ids, TextKind.DESCRIPTION, language) if describe else [None] * len(full)
+    return [Named(names.short(name), *rest) for name, *rest in zip(full, labels, descriptions, strict=True)]
+
+
+def _first_question(engine: Engine) -> Question:
+    table = engine.graph.statements
+    if not len(table):
+        raise DataError(f"release {engine.release.id} holds no statement")
+    return Question(
+        subject=engine.graph.entities.name(int(table.subject[0])),
+        relation=engine.graph.relations.name(int(table.relation[0])),
+    )

@@ -1,0 +1,124 @@
+"""Every error a user can meet, as one tree.
+
+::
+
+    KGServiceError
+    ├── InputError                  what was given is wrong; HTTP 4xx, exit status 2
+    │   ├── MalformedStatement      a line of a file does not parse
+    │   ├── InvalidQuestion         not exactly one hole, k out of range, ...
+    │   ├── UnknownName
+    │   │   ├── UnknownEntity
+    │   │   ├── UnknownRelation
+    │   │   ├── UnknownType
+    │   │   ├── UnknownModel
+    │   │   ├── UnknownDataset
+    │   │   └── UnknownRelease
+    │   ├── RecipeError             a recipe or a setting is wrong
+    │   └── GraphError              a graph's parts contradict each other
+    ├── DataError                   a file is missing, truncated or not what its checksum says
+    │   └── CorruptRelease
+    ├── MissingDependency           something must be installed
+    └── TrainingDiverged            the loss is not a number
+
+A message says what, where, what was expected, and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class KGServiceError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class InputError(KGServiceError):
+    """What the user gave is wrong; trying again unchanged will not help."""
+
+
+class MalformedStatement(InputError):
+    """A line that is not a statement in its format."""
+
+    def __init__(
+        self, source: str | Path, line: int | None, column: int | None, problem: str, *, hint: str | None = None
+    ) -> None:
+        where = ":".join(str(part) for part in (source, line, column) if part is not None)
+        super().__init__(f"{where}: {problem}. {hint or 'Use --on-error=skip to count and skip such lines.'}")
+        self.source, self.line, self.column, self.problem = str(source), line, column, problem
+
+
+class InvalidQuestion(InputError):
+    """A question or a request that has no meaning."""
+
+
+class UnknownName(InputError):
+    """A name that nothing bears; the message offers the closest ones."""
+
+    kind = "name"
+
+    def __init__(self, name: str, where: str, closest: Iterable[str] = ()) -> None:
+        self.name, self.closest = name, list(closest)
+        shown = name if len(name) <= 200 else name[:200] + "…"
+        hint = f" Closest: {', '.join(repr(other) for other in self.closest)}." if self.closest else ""
+        super().__init__(f"{shown!r} is not {self.kind} {where}.{hint}")
+
+
+class UnknownEntity(UnknownName):
+    """No entity of the graph has this id, CURIE or IRI."""
+
+    kind = "an entity"
+
+
+class UnknownRelation(UnknownName):
+    """No relation of the graph has this id, CURIE or IRI."""
+
+    kind = "a relation"
+
+
+class UnknownType(UnknownName):
+    """No type of the graph has this id, CURIE or IRI."""
+
+    kind = "a type"
+
+
+class UnknownModel(UnknownName):
+    """The release holds no model of this name."""
+
+    kind = "a model"
+
+
+class UnknownDataset(UnknownName):
+    """No manifest under `data/` has this name."""
+
+    kind = "a dataset"
+
+
+class UnknownRelease(UnknownName):
+    """No release has this id."""
+
+    kind = "a release"
+
+
+class RecipeError(InputError):
+    """A recipe or a setting that cannot be read."""
+
+
+class GraphError(InputError):
+    """The parts of a graph contradict each other."""
+
+
+class DataError(KGServiceError):
+    """A file is missing, truncated, or not the one that was meant."""
+
+
+class CorruptRelease(DataError):
+    """A release whose files are not those it was sealed with; it is never served."""
+
+
+class MissingDependency(KGServiceError):
+    """Something must be installed first; the message says how."""
+
+
+class TrainingDiverged(KGServiceError):
+    """The loss stopped being a number."""

@@ -1,0 +1,1 @@
+"""Evaluation: filtered ranks, the figures made of them, and calibration."""

@@ -1,0 +1,190 @@
+"""Filtered ranks of held-out statements, over distinct questions.
+
+A rank is 1 + (candidates that score better) − (known answers among them); nothing is scored twice and no filter mask of
+`[b, n]` exists. Ties give three ranks from one pass: optimistic (ties lose), pessimistic (ties win), realistic (their mean).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from kgservice.graph import KnowledgeGraph, Level
+from kgservice.query import QueryBatch, Slot
+from kgservice.ragged import Ragged
+from kgservice.scorers.base import Scorer
+from kgservice.statements import Split, StatementTable
+
+HITS = (1, 3, 10)
+Kind = Literal["optimistic", "realistic", "pessimistic"]
+SIDES = {Slot.OBJECT: "tail", Slot.SUBJECT: "head"}
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """One row per held-out statement and side.
+
+    Attributes:
+        side: the missing slot of each row, as "head" or "tail".
+        subject, relation, object: int32 `[t]`.
+        better, equal: int64 `[t]`: candidates above and beside the true answer, known answers and itself removed.
+        candidates: int64 `[t]`: how many competed, the true answer included.
+        unseen: bool `[t]`: whether the statement holds an entity that no training statement has.
+    """
+
+    side: npt.NDArray[np.str_]
+    subject: npt.NDArray[np.int32]
+    relation: npt.NDArray[np.int32]
+    object: npt.NDArray[np.int32]
+    better: npt.NDArray[np.int64]
+    equal: npt.NDArray[np.int64]
+    candidates: npt.NDArray[np.int64]
+    unseen: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.side)
+
+    def ranks(self, kind: Kind = "realistic") -> npt.NDArray[np.float64]:
+        """float64 `[t]`, from 1."""
+        share = {"optimistic": 0.0, "realistic": 0.5, "pessimistic": 1.0}[kind]
+        return 1.0 + self.better + share * self.equal
+
+    def where(self, mask: npt.NDArray[np.bool_]) -> Ranks:
+        """The rows where `mask` is true."""
+        return Ranks(*(getattr(self, name)[mask] for name in self.__dataclass_fields__))
+
+    def figures(self, kind: Kind = "realistic") -> dict[str, float]:
+        """MRR, Hits@k, mean rank, and the mean rank over the one that chance would give (1 is chance, near 0 is best)."""
+        if not len(self):
+            return {"count": 0}
+        ranks = self.ranks(kind)
+        expected = (self.candidates + 1) / 2
+        return {
+            "mrr": float((1.0 / ranks).mean()),
+            **{f"hits@{k}": float((ranks <= k).mean()) for k in HITS},
+            "mean_rank": float(ranks.mean()),
+            "adjusted_mean_rank": float(ranks.sum() / expected.sum()),
+            "count": len(self),
+        }
+
+    def report(self, graph: KnowledgeGraph) -> dict[str, Any]:
+        """All figures, by kind, side and relation, with the unseen counted."""
+        overall: dict[str, Any] = {kind: self.figures(kind) for kind in ("realistic", "optimistic", "pessimistic")}
+        by_relation = {}
+        for relation in np.unique(self.relation).tolist():
+            by_relation[graph.relations.name(relation)] = self.where(self.relation == relation).figures()
+        return {
+            "filtered": overall,
+            "by_side": {side: self.where(self.side == side).figures() for side in SIDES.values()},
+            "by_relation": by_relation,
+            "unseen": {
+                "rows": int(self.unseen.sum()),
+                **{"seen_only_mrr": self.where(~self.unseen).figures().get("mrr")},
+            },
+        }
+
+
+def rank(
+    scorer: Scorer,
+    graph: KnowledgeGraph,
+    split: Split | StatementTable,
+    *,
+    level: Level = "triple",
+    batch_size: int = 512,
+    progress: bool = False,
+) -> Ranks:
+    """Rank the true subject and object of every held-out statement among all entities.
+
+    Args:
+        scorer: anything that scores subject and object questions.
+        graph: its statements of all splits are the filter.
+        split: which statements, or the statements themselves.
+        level: whether a known answer must have the question's qualifiers; see `KnowledgeGraph.known`.
+        batch_size: questions per step.
+        progress: show a bar on a terminal.
+    """
+    table = split if isinstance(split, StatementTable) else graph.statements.in_split(split)
+    unseen = ~(graph.seen[table.subject] & graph.seen[table.object])
+    parts = []
+    for slot, side in SIDES.items():
+        target = table.object if slot is Slot.OBJECT else table.subject
+        anchor = table.subject if slot is Slot.OBJECT else table.object
+        # Distinct questions: each is scored once, however many of its answers are held out.
+        keys = anchor.astype(np.int64) * graph.r + table.relation
+        distinct, first, question = np.unique(keys, return_index=True, return_inverse=True)
+        queries = _queries(slot, table.take(first) if len(first) else table, graph)
+        known = graph.known(queries, level)
+        counts = _count(scorer, queries, known, question, target, batch_size, progress, side)
+        candidates = graph.n - known.lengths[question] + 1
+        parts.append(
+            (np.full(len(table), side), table.subject, table.relation, table.object, *counts, candidates, unseen)
+        )
+        del distinct
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    return Ranks(*columns)
+
+
+def _queries(slot: Slot, table: StatementTable, graph: KnowledgeGraph) -> QueryBatch:
+    if slot is Slot.OBJECT:
+        return QueryBatch.objects(table.subject, table.relation)
+    return QueryBatch.subjects(table.relation, table.object)
+
+
+def _count(
+    scorer: Scorer,
+    queries: QueryBatch,
+    known: Ragged,
+    question: npt.NDArray[np.int64],
+    target: npt.NDArray[np.int32],
+    batch_size: int,
+    progress: bool,
+    side: str,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """int64 `[t]` twice: candidates better than, and equal to, each target, known answers left out."""
+    better, equal = np.zeros(len(target), np.int64), np.zeros(len(target), np.int64)
+    by_question = np.argsort(question, kind="stable")
+    bounds = np.searchsorted(question[by_question], np.arange(0, len(queries) + batch_size, batch_size))
+    bar = tqdm(range(len(bounds) - 1), desc=f"ranking {side}s", unit="batch", disable=None if progress else True)
+    for step in bar:
+        rows = by_question[bounds[step] : bounds[step + 1]]
+        start = step * batch_size
+        stop = min(start + batch_size, len(queries))
+        with torch.inference_mode():
+            scores = scorer.scores(queries.take(np.arange(start, stop)))
+            local = torch.from_numpy(question[rows] - start).to(scores.device)
+            goal = torch.from_numpy(target[rows].astype(np.int64)).to(scores.device)
+            above, beside = _compare(scores, local, goal)
+            # Take back the known answers, the target among them.
+            lists = known.take(question[rows])
+            owner = torch.from_numpy(lists.rows()).to(scores.device)
+            value = torch.from_numpy(lists.values.astype(np.int64)).to(scores.device)
+            held, bar_score = scores[local[owner], value], scores[local, goal][owner]
+            above.index_add_(0, owner, -(held > bar_score).to(above.dtype))
+            beside.index_add_(0, owner, -(held == bar_score).to(beside.dtype))
+        better[rows], equal[rows] = above.cpu().numpy(), beside.cpu().numpy()
+    return better, equal
+
+
+def _compare(scores: Tensor, row: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """int64 `[t]` twice: entries of each row above and beside its target. `row` is sorted.
+
+    The first target of every row is compared without copying scores; further ones on copies of their rows alone.
+    """
+    above, beside = torch.zeros_like(target), torch.zeros_like(target)
+    place = torch.arange(len(row), device=row.device)
+    turn = place - torch.searchsorted(row, row)  # 0 for a row's first target, 1 for its second, ...
+    for layer in range(int(turn.max()) + 1 if len(turn) else 0):
+        chosen = (turn == layer).nonzero().squeeze(1)
+        rows = row[chosen]
+        whole = len(rows) == len(scores)
+        part = scores if whole else scores[rows]
+        goal = scores[rows, target[chosen]].unsqueeze(1)
+        above[chosen] = (part > goal).sum(1)
+        beside[chosen] = (part == goal).sum(1)
+    return above, beside

@@ -1,0 +1,296 @@
+"""The knowledge graph: names, statements, texts, types and literals in one immutable value."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from typing import Literal as OneOf
+
+import numpy as np
+import numpy.typing as npt
+
+from kgservice.errors import GraphError
+from kgservice.literals import Literals
+from kgservice.query import QueryBatch, Slot
+from kgservice.ragged import Ragged, offsets_of
+from kgservice.statements import Split, StatementTable
+from kgservice.texts import Texts
+from kgservice.types import Types
+from kgservice.vocabulary import Vocabulary
+
+FORMAT_VERSION = 1
+ALL_SPLITS = tuple(Split)
+Level = OneOf["triple", "statement"]
+
+
+@dataclass(frozen=True)
+class AnswerIndex:
+    """What fills a hole, by the rest of the statement.
+
+    Attributes:
+        keys: uint64 `[u]`, sorted and distinct.
+        answers: ragged `[u]`, sorted and distinct ids.
+        first_row: int64 `[u]`, a statement each key was seen in.
+    """
+
+    keys: npt.NDArray[np.uint64]
+    answers: Ragged
+    first_row: npt.NDArray[np.int64]
+
+    @classmethod
+    def build(cls, keys: npt.NDArray[np.uint64], answers: npt.NDArray[np.int32]) -> AnswerIndex:
+        """Group `answers` by `keys`, both `[m]`."""
+        order = np.lexsort((answers, keys))
+        keys, answers = keys[order], answers[order]
+        new_key = np.ones(len(keys), dtype=bool)
+        new_key[1:] = keys[1:] != keys[:-1]
+        fresh = new_key.copy()
+        fresh[1:] |= answers[1:] != answers[:-1]
+        group = np.cumsum(new_key) - 1
+        counts = np.bincount(group[fresh], minlength=int(new_key.sum()))
+        return cls(keys[new_key], Ragged(offsets_of(counts), answers[fresh]), order[new_key])
+
+    def lookup(self, keys: npt.NDArray[np.uint64]) -> Ragged:
+        """ragged `[b]`: the answers of each key, empty where it is not held."""
+        if not len(self.keys):
+            return Ragged.empty(len(keys))
+        place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        return self.answers.take(np.where(self.keys[place] == keys, place, -1))
+
+
+@dataclass(frozen=True)
+class KnowledgeGraph:
+    """`n` entities and `r` relations with all that is said of them.
+
+    Attributes:
+        entities, relations: the vocabularies. A relation that only links to literals or only qualifies has an id too.
+        statements: links between entities, with qualifiers and splits.
+        texts, relation_texts: labels, aliases, descriptions.
+        types: the types of entities.
+        literals: numbers, dates and strings.
+        negatives: statements known to be false, where a data set verifies some; split VALID or TEST.
+        prefixes: short names of namespaces, for CURIEs.
+        provenance: what was read and what became of it; not part of the content hash.
+    """
+
+    entities: Vocabulary
+    relations: Vocabulary
+    statements: StatementTable
+    texts: Texts = field(default_factory=Texts.build)
+    relation_texts: Texts = field(default_factory=Texts.build)
+    types: Types = field(default_factory=Types)
+    literals: Literals = field(default_factory=Literals)
+    negatives: StatementTable = field(default_factory=StatementTable.empty)
+    prefixes: Mapping[str, str] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for table in (self.statements, self.negatives):
+            for name, bound in (("subject", self.n), ("object", self.n), ("relation", self.r)):
+                column = getattr(table, name)
+                if len(column) and not (0 <= column.min() and column.max() < bound):
+                    raise GraphError(f"{name} ids must be in [0, {bound}), found [{column.min()}, {column.max()}]")
+        if len(self.types.of_entity) not in (0, self.n):
+            raise GraphError(f"types are given for {len(self.types.of_entity)} entities, the graph has {self.n}")
+
+    @property
+    def n(self) -> int:
+        """How many entities."""
+        return len(self.entities)
+
+    @property
+    def r(self) -> int:
+        """How many relations."""
+        return len(self.relations)
+
+    @cached_property
+    def seen(self) -> npt.NDArray[np.bool_]:
+        """bool `[n]`: the entities that a training statement has as subject or object."""
+        seen = np.zeros(self.n, dtype=bool)
+        train = self.statements.split == Split.TRAIN
+        seen[self.statements.subject[train]] = True
+        seen[self.statements.object[train]] = True
+        return seen
+
+    @cached_property
+    def linking(self) -> npt.NDArray[np.bool_]:
+        """bool `[r]`: the relations that link two entities in some statement, and so can answer a relation question."""
+        linking = np.zeros(self.r, dtype=bool)
+        linking[self.statements.relation] = True
+        return linking
+
+    @cached_property
+    def degree(self) -> npt.NDArray[np.int64]:
+        """int64 `[n]`: statements an entity is subject or object of, all splits but TEST and VALID."""
+        kept = (self.statements.split == Split.TRAIN) | (self.statements.split == Split.CONTEXT)
+        ends = np.concatenate([self.statements.subject[kept], self.statements.object[kept]])
+        return np.bincount(ends, minlength=self.n)
+
+    def known(self, queries: QueryBatch, level: Level = "triple", splits: Sequence[Split] = ALL_SPLITS) -> Ragged:
+        """ragged `[b]`: what the graph already states in the hole of each question.
+
+        Args:
+            queries: questions for a subject, relation or object.
+            level: "triple" ignores qualifiers; "statement" counts a statement only if its qualifiers are the question's.
+            splits: where to look.
+        """
+        index = self.answers(queries.slot, level, tuple(splits))
+        return index.lookup(self._keys(queries.slot, level, queries))
+
+    def answers(self, slot: Slot, level: Level = "triple", splits: tuple[Split, ...] = ALL_SPLITS) -> AnswerIndex:
+        """The index behind `known`, built once per slot, level and splits."""
+        key = (slot, level, splits)
+        if key not in self._answer_indexes:
+            table = self.statements
+            if set(splits) != set(ALL_SPLITS):
+                table = table.take(np.isin(table.split, splits))
+            hole = {Slot.SUBJECT: table.subject, Slot.RELATION: table.relation, Slot.OBJECT: table.object}[slot]
+            self._answer_indexes[key] = AnswerIndex.build(self._keys(slot, level, table), hole)
+        return self._answer_indexes[key]
+
+    @cached_property
+    def _answer_indexes(self) -> dict[tuple[Slot, Level, tuple[Split, ...]], AnswerIndex]:
+        return {}
+
+    def _keys(self, slot: Slot, level: Level, given: QueryBatch | StatementTable) -> npt.NDArray[np.uint64]:
+        """uint64 `[m]`: the two known ids as one number; at statement level mixed with a hash of the qualifiers.
+
+        The hash is a sum over pairs, so their order does not matter; two of 10^7 statements collide with odds of 10^-6.
+        """
+        if slot is Slot.QUALIFIER:
+            raise GraphError("known() answers subject, relation and object questions")
+        first, second, width = {
+            Slot.OBJECT: (given.subject, given.relation, self.r),
+            Slot.SUBJECT: (given.object, given.relation, self.r),
+            Slot.RELATION: (given.subject, given.object, self.n),
+        }[slot]
+        keys = first.astype(np.uint64) * np.uint64(width) + second.astype(np.uint64)
+        if level == "triple":
+            return keys
+        if isinstance(given, StatementTable):
+            offset, relation, value = given.qualifier_offset, given.qualifier_relation, given.qualifier_value
+        else:
+            offset, relation = given.qualifier_relation.offset, given.qualifier_relation.values
+            value = given.qualifier_value.values
+        pair = _mix(relation.astype(np.uint64) << np.uint64(32) | value.astype(np.uint32).astype(np.uint64))
+        total = np.zeros(len(pair) + 1, dtype=np.uint64)
+        np.cumsum(pair, out=total[1:])
+        return _mix(keys + _mix(total[offset[1:]] - total[offset[:-1]]))
+
+    @cached_property
+    def content_hash(self) -> str:
+        """sha256 that is the same for the same content, however it was read."""
+        parts = [
+            self.entities.content_hash,
+            self.relations.content_hash,
+            self.statements.content_hash,
+            self.texts.digest(),
+            self.relation_texts.digest(),
+            self.types.digest(),
+            self.literals.digest(),
+            self.negatives.content_hash,
+            json.dumps(dict(self.prefixes), sort_keys=True),
+        ]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def counts(self) -> dict[str, int]:
+        """The numbers that manifests and reports state."""
+        split = np.bincount(self.statements.split, minlength=len(Split))
+        return {
+            "entities": self.n,
+            "relations": self.r,
+            "statements": len(self.statements),
+            **{name.name.lower(): int(split[name]) for name in Split},
+            "qualified": int(np.count_nonzero(np.diff(self.statements.qualifier_offset))),
+            "qualifier_pairs": len(self.statements.qualifier_relation),
+            "types": len(self.types),
+            "texts": len(self.texts),
+            "literals": len(self.literals),
+            "negatives": len(self.negatives),
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write the graph beside `folder` and rename it into place; nothing half-written ever bears its name."""
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}"
+        staging.mkdir()
+        try:
+            self.entities.save(staging / "entities.arrow")
+            self.relations.save(staging / "relations.arrow")
+            self.statements.save(staging / "statements.arrow")
+            self.negatives.save(staging / "negatives.arrow")
+            self.texts.save(staging / "texts.arrow")
+            self.relation_texts.save(staging / "relation_texts.arrow")
+            self.types.save(staging)
+            self.literals.save(staging)
+            meta = {
+                "format_version": FORMAT_VERSION,
+                "content_hash": self.content_hash,
+                "counts": self.counts(),
+                "prefixes": dict(self.prefixes),
+                "provenance": dict(self.provenance),
+            }
+            (staging / "graph.json").write_text(json.dumps(meta, indent=1, ensure_ascii=False), encoding="utf-8")
+            _sync_tree(staging)
+            old = staging.with_name(f"{staging.name}.old")
+            if folder.exists():
+                folder.rename(old)
+            staging.rename(folder)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+    @classmethod
+    def open(cls, folder: Path) -> KnowledgeGraph:
+        """Map a saved graph; large parts are read when they are used.
+
+        Raises:
+            GraphError: the folder holds no graph, or one of another format version.
+        """
+        try:
+            meta = json.loads((folder / "graph.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise GraphError(
+                f"{folder} holds no graph: {error}. Make one with: kgservice ingest SOURCE --out {folder}"
+            ) from error
+        if meta.get("format_version") != FORMAT_VERSION:
+            raise GraphError(
+                f"{folder}: graph format {meta.get('format_version')}, this kgservice reads {FORMAT_VERSION}; ingest it anew"
+            )
+        return cls(
+            entities=Vocabulary.open(folder / "entities.arrow"),
+            relations=Vocabulary.open(folder / "relations.arrow"),
+            statements=StatementTable.open(folder / "statements.arrow"),
+            texts=Texts.open(folder / "texts.arrow"),
+            relation_texts=Texts.open(folder / "relation_texts.arrow"),
+            types=Types.open(folder),
+            literals=Literals.open(folder),
+            negatives=StatementTable.open(folder / "negatives.arrow"),
+            prefixes=meta["prefixes"],
+            provenance=meta["provenance"],
+        )
+
+
+def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """splitmix64's finaliser: every input bit reaches every output bit."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)

@@ -1,0 +1,351 @@
+"""From a recipe to a release: ingest, train, evaluate, calibrate, index, seal.
+
+Every step leaves its result under `builds/`, keyed by what it depends on, so that a build that was killed goes on where it
+was. The release appears at the end in one step; until then the former one serves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kgservice import __version__, scorers
+from kgservice import index as indexes
+from kgservice.engine import Engine
+from kgservice.errors import GraphError
+from kgservice.evaluation.calibration import (
+    Calibration,
+    calibrate_classification,
+    calibrate_completion,
+    statement_scores,
+)
+from kgservice.evaluation.calibration import figures as calibration_figures
+from kgservice.evaluation.ranking import Ranks, rank
+from kgservice.graph import KnowledgeGraph
+from kgservice.index import Index
+from kgservice.query import QueryBatch, Slot
+from kgservice.recipe import ModelSettings, Recipe
+from kgservice.release import Release, ReleaseStore
+from kgservice.scorers.base import VectorScorer
+from kgservice.statements import Split
+from kgservice.training.loop import History, fit
+
+logger = logging.getLogger(__name__)
+
+RECALL_QUESTIONS = 500
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model after training and measuring, before it is sealed.
+
+    Attributes:
+        name, settings: as in the recipe.
+        scorer: with its best weights.
+        history: of the training.
+        index: over the entity vectors.
+        ranks: of the test split.
+        metrics: everything measured, as written to `metrics.json`.
+        calibrations: by "classification" and by slot.
+    """
+
+    name: str
+    settings: ModelSettings
+    scorer: VectorScorer
+    history: History
+    index: Index
+    ranks: Ranks
+    metrics: Mapping[str, Any]
+    calibrations: Mapping[str, Calibration]
+
+    @property
+    def validation_mrr(self) -> float:
+        """What models are ordered by."""
+        return float(self.metrics["valid"]["filtered"]["realistic"].get("mrr", 0.0))
+
+
+def build(recipe: Recipe, home: Path, *, base: Path, activate: bool = True) -> Release:
+    """Make a release of everything a recipe names.
+
+    Args:
+        recipe: what to build.
+        home: holds `builds/`, `downloads/` and `releases/`.
+        base: the folder that the recipe's `graph.sources` are relative to.
+        activate: make it the current release.
+    """
+    graph = prepare_graph(recipe, home, base)
+    trained = [train(recipe, name, graph, home) for name in recipe.models]
+    trained.sort(key=lambda model: -model.validation_mrr)
+    release = seal(recipe, graph, trained, ReleaseStore(home / "releases"), cache=home / "encoded")
+    return ReleaseStore(home / "releases").activate(release.id) if activate else release
+
+
+def prepare_graph(recipe: Recipe, home: Path, base: Path) -> KnowledgeGraph:
+    """Ingest the recipe's graph, or open what an earlier build ingested from the same files."""
+    from kgservice import datasets, readers
+    from kgservice.splits import random_split
+
+    settings = recipe.graph
+    sources = [base / source for source in settings.sources]
+    if settings.dataset is not None:
+        datasets.fetch(settings.dataset, progress=True)
+        sources = datasets.files(settings.dataset)
+    key = _digest(__version__, settings.model_dump(mode="json"), _stamps(sources))
+    folder = home / "builds" / f"graph-{key}"
+    if not (folder / "graph.json").exists():
+        with _stage("ingest"):
+            if settings.dataset is not None:
+                graph = datasets.load(settings.dataset, progress=True)
+            else:
+                graph = readers.read(sources, format=settings.format, progress=True)
+            if not len(graph.statements):
+                raise GraphError(f"recipe {recipe.name}: the graph holds no statement that links two entities")
+            if not (graph.statements.split == Split.VALID).any():
+                split = settings.split
+                graph = random_split(graph, valid=split.valid, test=split.test, seed=split.seed)
+            graph.save(folder)
+    return KnowledgeGraph.open(folder)
+
+
+def train(recipe: Recipe, name: str, graph: KnowledgeGraph, home: Path) -> TrainedModel:
+    """Train one model of a recipe, resuming where a former run stopped, and measure it."""
+    settings = recipe.models[name]
+    fingerprint = _digest(__version__, settings.model_dump(mode="json"), graph.content_hash)
+    checkpoint = home / "builds" / f"{recipe.name}-{name}-{fingerprint}.safetensors"
+    scorer = scorers.build(settings, n=graph.n, r=graph.r)
+    history = fit(
+        scorer,
+        graph,
+        settings.training,
+        validate=_validation(graph, settings),
+        checkpoint=checkpoint,
+        fingerprint=fingerprint,
+        title=name,
+    )
+    scorer.to("cpu")
+    with _stage(f"index {name}"):
+        index, index_figures = build_index(scorer, settings.index, graph)
+    with _stage(f"evaluate {name}"):
+        valid, test = rank(scorer, graph, Split.VALID), rank(scorer, graph, Split.TEST)
+    with _stage(f"calibrate {name}"):
+        calibrated = calibrate(scorer, index, graph, settings)
+    metrics = {
+        "valid": valid.report(graph),
+        "test": test.report(graph),
+        "seeds": [settings.training.seed],
+        "training": {**asdict(history), "duration_s": history.duration_s},
+        "index": index_figures,
+        "classification": grade_classification(scorer, graph, calibrated.get("classification")),
+        "reals_per_entity": int(scorer.entity_vectors().shape[1]),
+        "parameters": sum(parameter.numel() for parameter in scorer.parameters()),
+        "graph": {"content_hash": graph.content_hash, **graph.counts()},
+    }
+    return TrainedModel(name, settings, scorer, history, index, test, metrics, calibrated)
+
+
+def build_index(scorer: VectorScorer, spec: str, graph: KnowledgeGraph) -> tuple[Index, dict[str, Any]]:
+    """The index that a recipe asks for, and its recall against the exhaustive search on held-out questions."""
+    vectors = scorer.entity_vectors().detach()
+    index = indexes.build(spec, vectors, scorer.metric)
+    figures: dict[str, Any] = {"spec": spec, "exact": index.exact, "recall@10": 1.0}
+    if not index.exact:
+        table = graph.statements.in_split(Split.VALID)
+        table = table if len(table) else graph.statements
+        chosen = np.random.default_rng(0).permutation(len(table))[:RECALL_QUESTIONS]
+        queries = QueryBatch.objects(table.subject[chosen], table.relation[chosen])
+        oracle = indexes.build("exact", vectors, scorer.metric)
+        figures["recall@10"] = indexes.recall(index, oracle, scorer.query_vectors(queries).detach(), 10)
+        figures["questions"] = len(chosen)
+    return index, figures
+
+
+def calibrate(
+    scorer: VectorScorer, index: Index, graph: KnowledgeGraph, settings: ModelSettings
+) -> dict[str, Calibration]:
+    """Every calibration that the validation split allows, by "classification" and by slot."""
+    wanted = settings.calibration
+    if wanted.method == "none":
+        return {}
+    relations = indexes.ExactIndex(scorer.relation_vectors().detach(), scorer.relation_metric)
+    made = {
+        "classification": calibrate_classification(scorer, graph, method=wanted.method, limit=wanted.limit),
+        **{
+            slot.value: calibrate_completion(
+                scorer,
+                relations if slot is Slot.RELATION else index,
+                graph,
+                slot,
+                method=wanted.method,
+                width=wanted.width,
+                limit=wanted.limit,
+            )
+            for slot in (Slot.SUBJECT, Slot.RELATION, Slot.OBJECT)
+        },
+    }
+    return {what: calibration for what, calibration in made.items() if calibration is not None}
+
+
+def grade_classification(
+    scorer: VectorScorer, graph: KnowledgeGraph, calibration: Calibration | None
+) -> dict[str, Any] | None:
+    """A calibration's figures on the test split's verified negatives, where the data set has some."""
+    positives, negatives = graph.statements.in_split(Split.TEST), graph.negatives.in_split(Split.TEST)
+    if calibration is None or not len(negatives) or not len(positives):
+        return None
+    scores = np.concatenate([statement_scores(scorer, positives), statement_scores(scorer, negatives)])
+    true = np.arange(len(scores)) < len(positives)
+    return calibration_figures(calibration.probability(scores), true, calibration.threshold)
+
+
+def seal(
+    recipe: Recipe, graph: KnowledgeGraph, trained: list[TrainedModel], store: ReleaseStore, *, cache: Path
+) -> Release:
+    """Write a release of measured models; its canaries are the answers of an engine over the files themselves."""
+
+    def fill(folder: Path) -> None:
+        with _stage("write graph"):
+            graph.save(folder / "graph")
+        for model in trained:
+            _write_model(recipe, model, folder / "models" / model.name)
+        with _stage("search index"):
+            _write_search(recipe, graph, folder / "search", cache)
+        with _stage("report"):
+            _write_report(recipe, graph, trained, folder / "report.html")
+        with _stage("canaries"):
+            engine = Engine(Release(folder, details))
+            held_out = graph.statements.take(graph.statements.split != Split.TRAIN)
+            canaries = engine.canaries(held_out if len(held_out) else graph.statements)
+            _write_json(folder / "canary.json", canaries)
+
+    details = {
+        "recipe": {"name": recipe.name, "description": recipe.description, "hash": recipe.content_hash},
+        "graph": {"content_hash": graph.content_hash, **graph.counts()},
+        "models": {
+            model.name: {
+                "scorer": model.settings.scorer,
+                "index": model.settings.index,
+                "valid": model.metrics["valid"]["filtered"]["realistic"],
+                "test": model.metrics["test"]["filtered"]["realistic"],
+            }
+            for model in trained
+        },
+    }
+    return store.write(fill, details)
+
+
+def reindex(store: ReleaseStore, id: str | None, model: str | None, spec: str) -> tuple[Release, dict[str, Any]]:
+    """A child release in which one model is searched by another index; everything else is shared with its parent."""
+    parent = store.get(id)
+    parent.verify()
+    served = Engine(parent).model(model)
+    index, figures = build_index(served.scorer, spec, parent.graph)
+
+    def fill(folder: Path) -> None:
+        for name in parent.manifest["files"]:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(parent.folder / name, folder / name)
+        inside = folder / "models" / served.name
+        recipe = Recipe.load(inside / "recipe.toml", [f"models.{served.name}.index={spec}"])
+        (inside / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
+        (inside / "index.faiss").unlink(missing_ok=True)
+        if not index.exact:
+            index.save(inside / "index.faiss")
+        _write_json(inside / "metrics.json", {**parent.metrics(served.name), "index": figures})
+
+    kept = ("recipe", "graph", "models")
+    details = {"parent": parent.id, **{key: parent.manifest[key] for key in kept}}
+    details["models"] = {**details["models"], served.name: {**details["models"][served.name], "index": spec}}
+    return store.write(fill, details), figures
+
+
+def _write_model(recipe: Recipe, model: TrainedModel, folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    from kgservice.card import model_card
+
+    folder.mkdir(parents=True)
+    alone = recipe.model_copy(update={"models": {model.name: model.settings}})
+    (folder / "recipe.toml").write_text(alone.to_toml(), encoding="utf-8")
+    weights = {name: tensor.detach().contiguous() for name, tensor in model.scorer.state_dict().items()}
+    save_file(weights, folder / "weights.safetensors")
+    if not model.index.exact:
+        model.index.save(folder / "index.faiss")
+    _write_json(folder / "calibration.json", {what: made.to_json() for what, made in model.calibrations.items()})
+    _write_json(folder / "metrics.json", model.metrics)
+    card = model_card(alone, model.name, [model.metrics], calibrations=model.calibrations)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def _write_search(recipe: Recipe, graph: KnowledgeGraph, folder: Path, cache: Path) -> None:
+    from kgservice.encoders.text import open_encoder
+    from kgservice.search import EntitySearch
+
+    name = recipe.search.encoder
+    EntitySearch.build(graph, folder, None if name == "none" else open_encoder(name, cache), progress=True)
+
+
+def _write_report(recipe: Recipe, graph: KnowledgeGraph, trained: list[TrainedModel], path: Path) -> None:
+    from kgservice.evaluation.report import ModelReport, write_report
+
+    models = [
+        ModelReport(
+            name=model.name,
+            settings=model.settings,
+            history=[asdict(epoch) for epoch in model.history.epochs],
+            ranks=model.ranks,
+            metrics=model.metrics,
+            calibrations=model.calibrations,
+            entity_vectors=model.scorer.entity_vectors().detach().numpy(),
+        )
+        for model in trained
+    ]
+    details = {"recipe": recipe.name, "graph": graph.content_hash[:12], "kgservice": __version__}
+    write_report(path, title=recipe.description or recipe.name, graph=graph, models=models, details=details)
+
+
+def _validation(graph: KnowledgeGraph, settings: ModelSettings) -> Callable[[VectorScorer], float] | None:
+    table = graph.statements.in_split(Split.VALID)
+    if not len(table):
+        return None
+    limit = settings.training.validation_limit
+    if limit is not None and limit < len(table):
+        random = np.random.default_rng(settings.training.seed)
+        table = table.take(np.sort(random.choice(len(table), limit, replace=False)))
+    return lambda scorer: rank(scorer, graph, table).figures()["mrr"]
+
+
+def _stamps(sources: Sequence[Path]) -> list[tuple[str, int, int]]:
+    """Name, size and time of every file that `sources` name, folders and globs followed."""
+    found: set[Path] = set()
+    for source in sources:
+        named = [source] if source.exists() else source.parent.glob(source.name)
+        for path in named:
+            found.update([path] if path.is_file() else path.rglob("*"))
+    files = sorted(path for path in found if path.is_file())
+    return [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _write_json(path: Path, values: Any) -> None:
+    path.write_text(json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+
+
+@contextmanager
+def _stage(name: str) -> Iterator[None]:
+    started = time.perf_counter()
+    logger.info("%s …", name)
+    yield
+    logger.info("%s: %.1f s", name, time.perf_counter() - started)

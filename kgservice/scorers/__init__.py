@@ -1,0 +1,43 @@
+"""Scorers: a question becomes one vector, what may answer it one vector each, and a score is their inner product or
+squared distance.
+
+To add one: a file here, a line in `SCORERS`, a recipe under `models/`. The contract tests run over the registry.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kgservice.errors import RecipeError
+
+if TYPE_CHECKING:
+    from kgservice.recipe import ModelSettings
+    from kgservice.scorers.base import VectorScorer
+
+SCORERS = {
+    "complex": "kgservice.scorers.bilinear:ComplEx",
+    "distmult": "kgservice.scorers.bilinear:DistMult",
+    "rescal": "kgservice.scorers.bilinear:RESCAL",
+    "rotate": "kgservice.scorers.translation:RotatE",
+    "transe": "kgservice.scorers.translation:TransE",
+}
+"""Name in a recipe → where the class is."""
+
+
+def build(settings: ModelSettings, *, n: int, r: int) -> VectorScorer:
+    """A freshly initialised scorer for `n` entities and `r` relations; weights depend on `settings.training.seed`.
+
+    Raises:
+        RecipeError: no such scorer, or a width it cannot have.
+    """
+    import importlib
+
+    import torch
+
+    if settings.scorer not in SCORERS:
+        raise RecipeError(f"{settings.scorer!r} is not a scorer. Known: {', '.join(sorted(SCORERS))}.")
+    module, _, name = SCORERS[settings.scorer].partition(":")
+    kind: type[VectorScorer] = getattr(importlib.import_module(module), name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.training.seed)
+        return kind.from_settings(settings, n=n, r=r)

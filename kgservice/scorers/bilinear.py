@@ -1,0 +1,91 @@
+"""Bilinear scorers: a relation is a matrix between subject and object rows, of ever more freedom."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from kgservice.scorers.base import EmbeddingScorer
+from kgservice.similarity import Metric
+
+
+class DistMult(EmbeddingScorer):
+    """score(s, r, o) = Σ sᵢ rᵢ oᵢ: a diagonal matrix.
+
+    Source: Yang et al. 2015, section 3.
+    """
+
+    metric: ClassVar[Metric] = "ip"
+
+    def fold(self, anchor: Tensor, relation: Tensor) -> Tensor:
+        """h ∘ r."""
+        return anchor * relation
+
+    def invert(self, relation: Tensor) -> Tensor:
+        """A diagonal matrix is its own transpose."""
+        return relation
+
+    def relation_query(self, anchor: Tensor, target: Tensor) -> Tensor:
+        """s ∘ o."""
+        return anchor * target
+
+
+class ComplEx(EmbeddingScorer):
+    """score(s, r, o) = Re Σ sᵢ rᵢ ōᵢ over complex numbers; real parts are the first half of a row.
+
+    Source: Trouillon et al. 2016, eq. 11.
+    """
+
+    metric: ClassVar[Metric] = "ip"
+
+    @classmethod
+    def even_width(cls) -> bool:
+        """Rows are pairs."""
+        return True
+
+    def fold(self, anchor: Tensor, relation: Tensor) -> Tensor:
+        """[Re(h ∘ r) ; Im(h ∘ r)], so that the inner product with [Re t ; Im t] is Re⟨h, r, t̄⟩."""
+        (a, b), (c, d) = anchor.chunk(2, dim=1), relation.chunk(2, dim=1)
+        return torch.cat([a * c - b * d, a * d + b * c], dim=1)
+
+    def invert(self, relation: Tensor) -> Tensor:
+        """r̄."""
+        real, imaginary = relation.chunk(2, dim=1)
+        return torch.cat([real, -imaginary], dim=1)
+
+    def relation_query(self, anchor: Tensor, target: Tensor) -> Tensor:
+        """Re(s r ō) = Re(r · conj(s̄ o)): [Re(s̄ ∘ o) ; Im(s̄ ∘ o)]."""
+        (a, b), (c, d) = anchor.chunk(2, dim=1), target.chunk(2, dim=1)
+        return torch.cat([a * c + b * d, a * d - b * c], dim=1)
+
+    def moduli(self, rows: Tensor) -> Tensor:
+        """|zᵢ|, kept off zero so that its gradient is finite."""
+        real, imaginary = rows.chunk(2, dim=1)
+        return (real * real + imaginary * imaginary + 1e-30).sqrt()
+
+
+class RESCAL(EmbeddingScorer):
+    """score(s, r, o) = sᵀ R o with a full matrix per relation, kept as a row of width².
+
+    Source: Nickel et al. 2011, eq. 2.
+    """
+
+    metric: ClassVar[Metric] = "ip"
+
+    def initial_relations(self, rows: int, scale: float) -> Tensor:
+        """float32 `[rows, width²]`."""
+        return torch.randn(rows, self.width * self.width) * scale
+
+    def fold(self, anchor: Tensor, relation: Tensor) -> Tensor:
+        """hᵀ R."""
+        return torch.bmm(anchor.unsqueeze(1), relation.view(-1, self.width, self.width)).squeeze(1)
+
+    def invert(self, relation: Tensor) -> Tensor:
+        """Rᵀ."""
+        return relation.view(-1, self.width, self.width).transpose(1, 2).reshape(relation.shape)
+
+    def relation_query(self, anchor: Tensor, target: Tensor) -> Tensor:
+        """The outer product s ⊗ o, flat."""
+        return (anchor.unsqueeze(2) * target.unsqueeze(1)).flatten(1)

@@ -1,0 +1,175 @@
+"""Recall by meaning: one vector per described entity, compared with the query's."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kgservice.encoders import TextEncoder, open_encoder
+from kgservice.errors import DataError
+from kgservice.graph import KnowledgeGraph
+from kgservice.search.names import local_name
+from kgservice.texts import TextKind
+
+_CHUNK = 1024
+_REMEMBERED_QUERIES = 2048
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DenseIndex:
+    """Attributes:
+    entity: int32 `[v]`, rising; the entities that have a text.
+    vectors: float32 `[v, d]`, rows of length 1.
+    encoder: the name of the encoder that made them.
+    """
+
+    entity: npt.NDArray[np.int32]
+    vectors: npt.NDArray[np.float32]
+    encoder: str
+
+    @classmethod
+    def build(cls, graph: KnowledgeGraph, encoder: TextEncoder, *, progress: bool = False) -> DenseIndex:
+        """Encode what the graph says about each entity in words; `progress` draws a bar on a terminal."""
+        from tqdm import tqdm
+
+        started = time.perf_counter()
+        entity, texts = entity_texts(graph)
+        vectors = np.empty((len(texts), encoder.width), dtype=np.float32)
+        hidden = not (progress and sys.stderr.isatty())
+        with tqdm(total=len(texts), desc="encoding descriptions", unit="text", disable=hidden) as bar:
+            for first in range(0, len(texts), _CHUNK):
+                chunk = texts[first : first + _CHUNK]
+                vectors[first : first + len(chunk)] = encoder.encode(chunk)
+                bar.update(len(chunk))
+        log.info("%d descriptions encoded by %s in %.1f s", len(texts), encoder.name, time.perf_counter() - started)
+        return cls(entity, vectors, encoder.name)
+
+    def save(self, path: Path) -> None:
+        """Write safetensors, the vectors as float16: a cosine moves by less than .001 and the file is half as large."""
+        from safetensors.numpy import save_file
+
+        tensors: dict[str, npt.NDArray[Any]] = {"entity": self.entity, "vectors": self.vectors.astype(np.float16)}
+        save_file(tensors, path, metadata={"encoder": self.encoder})
+
+    @classmethod
+    def open(cls, path: Path) -> DenseIndex:
+        """Read what `save` wrote.
+
+        Raises:
+            DataError: the file is missing or damaged.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata()
+                entity, vectors = file.get_tensor("entity"), file.get_tensor("vectors").astype(np.float32)
+        except (OSError, SafetensorError) as error:
+            raise DataError(f"{path} cannot be read as vectors: {error}. Build the release anew.") from error
+        return cls(entity, vectors, metadata["encoder"])
+
+    def search(
+        self, queries: npt.NDArray[np.float32], k: int, allowed: npt.NDArray[np.bool_] | None = None
+    ) -> list[list[tuple[int, float]]]:
+        """The `k` nearest (entity, cosine) of each query `[b, d]`, nearest first; `allowed` is bool `[n]`."""
+        vectors, entity = self.vectors, self.entity
+        if allowed is not None:
+            rows = np.flatnonzero(allowed[entity])
+            vectors, entity = vectors[rows], entity[rows]
+        place, cosine = nearest(queries, vectors, k)
+        return [
+            list(zip(entity[places].tolist(), cosines.tolist(), strict=True))
+            for places, cosines in zip(place, cosine, strict=True)
+        ]
+
+
+class QueryEncoder:
+    """The encoder behind an index: loaded at its first use, with the vectors of the last queries kept.
+
+    Args:
+        name: what to open it by.
+        encoder: one that is open already.
+    """
+
+    def __init__(self, name: str, encoder: TextEncoder | None = None) -> None:
+        self._name = name
+        self._encoder = encoder
+        self._opening = threading.Lock()
+        self._vectors: OrderedDict[str, npt.NDArray[np.float32]] = OrderedDict()
+        self._remembering = threading.Lock()
+
+    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """float32 `[b, d]`, `b` > 0; the last 2,048 queries are remembered."""
+        with self._remembering:
+            known = {text: self._vectors[text] for text in set(texts) if text in self._vectors}
+        missing = [text for text in dict.fromkeys(texts) if text not in known]
+        if missing:
+            known.update(zip(missing, self.open().encode(missing), strict=True))
+        with self._remembering:
+            for text in texts:
+                self._vectors[text] = known[text]
+                self._vectors.move_to_end(text)
+            while len(self._vectors) > _REMEMBERED_QUERIES:
+                self._vectors.popitem(last=False)
+        return np.stack([known[text] for text in texts])
+
+    def open(self) -> TextEncoder:
+        """Load the encoder, once."""
+        with self._opening:
+            if self._encoder is None:
+                self._encoder = open_encoder(self._name)
+            return self._encoder
+
+
+def nearest(
+    queries: npt.NDArray[np.float32], vectors: npt.NDArray[np.float32], k: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """int64 and float32 `[b, min(k, v)]`: the rows of greatest inner product, greatest first, equal ones by row.
+
+    Exact, O(b·v·d): 8 ms for one query over 200,000 vectors of 384 at 40 GB/s.
+    """
+    k = min(k, len(vectors))
+    scores = queries @ vectors.T
+    if k < len(vectors):
+        place = np.sort(np.argpartition(-scores, k - 1, axis=1)[:, :k], axis=1)
+    else:
+        place = np.broadcast_to(np.arange(k), scores.shape)
+    taken = np.take_along_axis(scores, place, axis=1)
+    order = np.argsort(-taken, axis=1, kind="stable")
+    return np.take_along_axis(place, order, axis=1), np.take_along_axis(taken, order, axis=1)
+
+
+def entity_texts(graph: KnowledgeGraph, language: str = "en") -> tuple[npt.NDArray[np.int32], list[str]]:
+    """int32 `[v]` and `v` texts, "label: description (types)", of the entities that have a label or a description."""
+    everyone = np.arange(graph.n)
+    labels = graph.texts.labels(everyone, language)
+    descriptions = graph.texts.preferred(everyone, TextKind.DESCRIPTION, language)
+    types = _type_labels(graph, language)
+    entities, texts = [], []
+    for entity, (label, description) in enumerate(zip(labels, descriptions, strict=True)):
+        if label is None and description is None:
+            continue
+        of_entity = graph.types.of_entity[entity].tolist() if len(graph.types.of_entity) else ()
+        kinds = ", ".join(types[type_id] for type_id in of_entity)
+        text = ": ".join(part for part in (label, description) if part)
+        entities.append(entity)
+        texts.append(f"{text} ({kinds})" if kinds else text)
+    return np.array(entities, dtype=np.int32), texts
+
+
+def _type_labels(graph: KnowledgeGraph, language: str) -> Sequence[str]:
+    labels = graph.types.texts.labels(np.arange(len(graph.types)), language)
+    names = graph.types.vocabulary.names.to_pylist()
+    return [label or local_name(name) for label, name in zip(labels, names, strict=True)]

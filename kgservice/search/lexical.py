@@ -1,0 +1,238 @@
+"""Recall by words: a tantivy index of one document per entity.
+
+A document has the fields `name` (each folded name whole), `start` (its first one, two and three letters), `word` (the
+words of all names), `about` (the words of the descriptions), `type`, `place` (0 for the most linked entity) and
+`entity`. Questions about names return the most linked entities first, so that cutting a broad prefix at `limit` keeps
+what people mean.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kgservice.errors import DataError
+from kgservice.graph import KnowledgeGraph
+from kgservice.search.folding import fold
+from kgservice.search.names import Names
+from kgservice.texts import TextKind
+
+if TYPE_CHECKING:
+    import tantivy
+
+Entities = npt.NDArray[np.int64]
+
+_MAX_NAME = 128  # letters of a name that the field `name` holds; longer ones are still found by their words
+_MAX_START = 3
+_MAX_FUZZY_LETTERS = 32  # an automaton for two typos grows with the word
+_MAX_FUZZY_WORDS = 8
+_INDEXED = {"name": "basic", "start": "basic", "word": "freq", "about": "freq"}  # whole, or split into words
+_HEAP_BYTES = 256_000_000
+
+log = logging.getLogger(__name__)
+
+
+def typos_allowed(word: str) -> int:
+    """None in a word of up to 3 letters, 1 in one of up to 7, 2 in longer ones; swapped neighbours count one."""
+    if len(word) > _MAX_FUZZY_LETTERS:
+        return 0
+    return 2 if len(word) >= 8 else 1 if len(word) >= 4 else 0
+
+
+class LexicalIndex:
+    """An opened index; searching changes nothing and is safe from many threads.
+
+    Args:
+        searcher: of an index that no longer changes.
+        schema: of the same index.
+    """
+
+    def __init__(self, searcher: tantivy.Searcher, schema: tantivy.Schema) -> None:
+        self._searcher = searcher
+        self._schema = schema
+
+    @staticmethod
+    def build(graph: KnowledgeGraph, names: Names, folder: Path) -> None:
+        """Write the index into a new folder, as one segment where it fits into 256 MB while being built.
+
+        The content is the same every time; tantivy gives the segment's files random names.
+        """
+        import tantivy
+
+        started = time.perf_counter()
+        folder.mkdir(parents=True)
+        index = tantivy.Index(_schema(), path=str(folder))
+        writer = index.writer(_HEAP_BYTES, num_threads=1)
+        place = np.empty(graph.n, dtype=np.int64)
+        place[np.lexsort((np.arange(graph.n), -graph.degree))] = np.arange(graph.n)
+        abouts = _descriptions(graph)
+        types = graph.types.of_entity
+        for entity, folded in enumerate(names.folded()):
+            document = tantivy.Document()
+            document.add_unsigned("entity", entity)
+            document.add_unsigned("place", int(place[entity]))
+            # What people type first begins thousands of names: one posting list instead of a walk over them all.
+            for start in sorted({name[:letters] for name in folded for letters in range(1, _MAX_START + 1)}):
+                document.add_text("start", start)
+            for name in folded:
+                document.add_text("name", name[:_MAX_NAME])
+                document.add_text("word", name)
+            for about in abouts.get(entity, ()):
+                document.add_text("about", about)
+            for type_id in types[entity].tolist() if len(types) else ():
+                document.add_unsigned("type", type_id)
+            writer.add_document(document)
+        writer.commit()
+        writer.wait_merging_threads()
+        del writer
+        for path in folder.iterdir():
+            # Locks and the list for garbage collection matter to writers alone, and nobody writes here again.
+            if path.name.startswith("."):
+                path.unlink()
+            else:
+                path.chmod(0o644)  # tantivy makes meta.json for its owner only
+        log.info("lexical index of %d entities, %d names in %.1f s", graph.n, len(names), time.perf_counter() - started)
+
+    @classmethod
+    def open(cls, folder: Path) -> LexicalIndex:
+        """Map an index without writing into its folder, which may be read-only.
+
+        tantivy makes a lock file beside what it opens, so it is shown links in a folder of its own; once all is
+        mapped they are no longer needed.
+
+        Raises:
+            DataError: the folder holds no index that this tantivy reads.
+        """
+        import tantivy
+
+        try:
+            with tempfile.TemporaryDirectory(prefix="kgservice-search-") as links:
+                for path in folder.iterdir():
+                    _link(path.resolve(), Path(links) / path.name)
+                index = tantivy.Index.open(links)
+                index.config_reader("manual")
+                return cls(index.searcher(), index.schema)
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{folder} is not a search index that can be opened: {error}. Build the release anew."
+            ) from error
+
+    def exact(self, key: str, types: Sequence[int], limit: int) -> Entities:
+        """The entities that have this folded name."""
+        return self._most_linked(self._term("name", key[:_MAX_NAME]), types, limit)
+
+    def beginning(self, key: str, types: Sequence[int], limit: int) -> Entities:
+        """The entities with a folded name that begins so."""
+        if len(key) <= _MAX_START:
+            return self._most_linked(self._term("start", key), types, limit)
+        return self._most_linked(self._prefix("name", key[:_MAX_NAME]), types, limit)
+
+    def containing(self, words: Sequence[str], types: Sequence[int], limit: int) -> Entities:
+        """The entities whose names have all these words, the last one as a beginning."""
+        parts = [*(self._term("word", word) for word in words[:-1]), self._prefix("word", words[-1])]
+        return self._most_linked(self._all(parts), types, limit)
+
+    def resembling(self, words: Sequence[str], types: Sequence[int], limit: int) -> Entities:
+        """The entities with names that have all these words, or that are all these words, but for typos."""
+        if len(words) > _MAX_FUZZY_WORDS:
+            return np.empty(0, dtype=np.int64)
+        query, parts = self._query(), []
+        for place, word in enumerate(words):
+            last = place == len(words) - 1
+            typos = typos_allowed(word)
+            found = [self._prefix("word", word) if last else self._term("word", word)]
+            if typos:
+                found.append(query.fuzzy_term_query(self._schema, "word", word, typos, True, last))
+            parts.append(self._any(found))
+        key = " ".join(words)
+        whole = query.fuzzy_term_query(self._schema, "name", key, typos_allowed(key), True, False)
+        return self._most_linked(self._any([self._all(parts), whole]), types, limit)
+
+    def mentioning(self, words: Sequence[str], types: Sequence[int], limit: int) -> Entities:
+        """The entities with any of these words in a name or a description, best first by BM25; names count double."""
+        boost = self._query().boost_query
+        parts = [part for word in words for part in (boost(self._term("word", word), 2.0), self._term("about", word))]
+        hits = self._searcher.search(self._of_types(self._any(parts), types), limit, False).hits
+        return self._entities(hits)
+
+    def knows(self, word: str) -> bool:
+        """True if a name or a description has this very word: then it is hardly a typo."""
+        return self._searcher.doc_freq("word", word) > 0 or self._searcher.doc_freq("about", word) > 0
+
+    def _most_linked(self, query: tantivy.Query, types: Sequence[int], limit: int) -> Entities:
+        import tantivy
+
+        found = self._searcher.search(
+            self._of_types(query, types), limit, False, order_by_field="place", order=tantivy.Order.Asc
+        )
+        return self._entities(found.hits)
+
+    def _entities(self, hits: list[tuple[Any, tantivy.DocAddress]]) -> Entities:
+        addresses = [address for _, address in hits]
+        return np.array(self._searcher.fast_field_values("entity", addresses), dtype=np.int64)
+
+    def _term(self, field: str, word: str) -> tantivy.Query:
+        return self._query().term_query(self._schema, field, word, _INDEXED[field])
+
+    def _prefix(self, field: str, beginning: str) -> tantivy.Query:
+        # No typo and any ending: an automaton that needs no escaping, unlike a regular expression.
+        return self._query().fuzzy_term_query(self._schema, field, beginning, 0, True, True)
+
+    def _all(self, queries: Sequence[tantivy.Query]) -> tantivy.Query:
+        import tantivy
+
+        return self._query().boolean_query([(tantivy.Occur.Must, query) for query in queries])
+
+    def _any(self, queries: Sequence[tantivy.Query]) -> tantivy.Query:
+        import tantivy
+
+        return self._query().boolean_query([(tantivy.Occur.Should, query) for query in queries])
+
+    def _of_types(self, query: tantivy.Query, types: Sequence[int]) -> tantivy.Query:
+        if not types:
+            return query
+        allowed = self._query().term_set_query(self._schema, "type", list(types))
+        return self._all([query, self._query().const_score_query(allowed, 0.0)])
+
+    @staticmethod
+    def _query() -> type[tantivy.Query]:
+        import tantivy
+
+        return tantivy.Query
+
+
+def _schema() -> tantivy.Schema:
+    import tantivy
+
+    builder = tantivy.SchemaBuilder()
+    builder.add_unsigned_field("entity", fast=True)
+    builder.add_unsigned_field("place", fast=True)
+    builder.add_unsigned_field("type", indexed=True)
+    for field, option in _INDEXED.items():
+        tokenizer = "raw" if option == "basic" else "whitespace"
+        builder.add_text_field(field, tokenizer_name=tokenizer, index_option=option)
+    return builder.build()
+
+
+def _descriptions(graph: KnowledgeGraph) -> dict[int, list[str]]:
+    """The folded descriptions of each entity."""
+    abouts: dict[int, list[str]] = {}
+    for owner, kind, _, text in graph.texts.items():
+        if kind is TextKind.DESCRIPTION:
+            abouts.setdefault(owner, []).append(fold(text))
+    return abouts
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.symlink_to(source)
+    except OSError:  # a system without links, or without the right to make them
+        shutil.copyfile(source, target)

@@ -1,0 +1,147 @@
+"""Every name of every entity, folded once at build time and mapped when searching."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from kgservice.errors import DataError
+from kgservice.graph import KnowledgeGraph
+from kgservice.search.folding import fold
+from kgservice.texts import TextKind
+
+_SCHEMA = pa.schema(
+    [
+        ("owner", pa.int32()),
+        ("kind", pa.int8()),
+        ("language", pa.dictionary(pa.int32(), pa.large_string())),
+        ("text", pa.large_string()),
+        ("folded", pa.large_string()),
+    ]
+)
+
+_UNTAGGED = ("", "mul", "zxx")
+"""Languages of names that hold in all languages."""
+
+
+class Name(NamedTuple):
+    """One name of an entity.
+
+    Attributes:
+        text: as written in the graph.
+        folded: as compared.
+        quality: 2 a label in the language asked for; 1 a label in another, or an alias in this one; 0 any other alias.
+    """
+
+    text: str
+    folded: str
+    quality: int
+
+
+class Names:
+    """Rows of (owner, kind, language, text, folded), sorted by owner.
+
+    Args:
+        batch: a record batch of the module's schema; `build` makes it.
+        n: how many entities there are, named or not.
+    """
+
+    def __init__(self, batch: pa.RecordBatch, n: int) -> None:
+        self._batch = batch
+        owner = batch.column("owner").to_numpy()
+        self._offset = np.searchsorted(owner, np.arange(n + 1)).astype(np.int64)
+        self._kind: npt.NDArray[np.int8] = batch.column("kind").to_numpy()
+        self._language: npt.NDArray[np.int32] = batch.column("language").indices.to_numpy()
+
+    @classmethod
+    def build(cls, graph: KnowledgeGraph) -> Names:
+        """Labels and aliases of the graph, and of each entity the last part of its IRI: an alias, or its only label."""
+        labelled = np.zeros(graph.n, dtype=bool)
+        labelled[graph.texts.owner[graph.texts.kind == TextKind.LABEL]] = True
+        rows = [
+            (owner, int(kind), language, text)
+            for owner, kind, language, text in graph.texts.items()
+            if kind is not TextKind.DESCRIPTION
+        ]
+        for entity, name in enumerate(graph.entities.names.to_pylist()):
+            kind = TextKind.ALIAS if labelled[entity] else TextKind.LABEL
+            rows.append((entity, int(kind), "", local_name(name)))
+        rows = sorted(row for row in set(rows) if fold(row[3]))
+        owner, kinds, languages, texts = zip(*rows, strict=True) if rows else ((), (), (), ())
+        columns = [
+            pa.array(owner, type=pa.int32()),
+            pa.array(kinds, type=pa.int8()),
+            pa.array(languages, type=pa.large_string()).dictionary_encode(),
+            pa.array(texts, type=pa.large_string()),
+            pa.array([fold(text) for text in texts], type=pa.large_string()),
+        ]
+        return cls(pa.record_batch(columns, schema=_SCHEMA), graph.n)
+
+    def __len__(self) -> int:
+        return int(self._batch.num_rows)
+
+    def folded(self) -> Iterator[list[str]]:
+        """The folded names of each entity in turn, each once."""
+        column = self._batch.column("folded")
+        for low, high in zip(self._offset[:-1].tolist(), self._offset[1:].tolist(), strict=True):
+            yield list(dict.fromkeys(column.slice(low, high - low).to_pylist()))
+
+    def of(self, entities: npt.NDArray[np.int64], language: str) -> list[list[Name]]:
+        """The names of each entity asked for, in one gathering."""
+        low, high = self._offset[entities], self._offset[entities + 1]
+        counts = high - low
+        ends = np.cumsum(counts)
+        # Row j of entity i is low[i] + j: one arange, shifted by entity.
+        rows = np.arange(int(counts.sum()), dtype=np.int64) + np.repeat(low - (ends - counts), counts)
+        texts = self._batch.column("text").take(pa.array(rows)).to_pylist()
+        folded = self._batch.column("folded").take(pa.array(rows)).to_pylist()
+        own = self._is_asked(language)[self._language[rows]]
+        quality = (self._kind[rows] == TextKind.LABEL).astype(np.int64) + own
+        names = list(map(Name, texts, folded, quality.tolist()))
+        return [names[end - count : end] for end, count in zip(ends.tolist(), counts.tolist(), strict=True)]
+
+    def _is_asked(self, language: str) -> npt.NDArray[np.int64]:
+        """int64 `[languages]`: 1 for the language asked for, its variants ("pt" and "pt-br"), and untagged names."""
+        asked = language.split("-")[0].lower()
+        return np.array([code in _UNTAGGED or code.split("-")[0].lower() == asked for code in self._codes], np.int64)
+
+    @cached_property
+    def _codes(self) -> list[str]:
+        codes: list[str] = self._batch.column("language").dictionary.to_pylist()
+        return codes
+
+    def save(self, path: Path) -> None:
+        """Write an Arrow IPC file."""
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
+            writer.write_batch(self._batch)
+
+    @classmethod
+    def open(cls, path: Path, n: int) -> Names:
+        """Map a saved table.
+
+        Raises:
+            DataError: the file is missing or damaged.
+        """
+        try:
+            return cls(pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0), n)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise DataError(f"{path} cannot be read as names: {error}. Build the release anew.") from error
+
+
+def local_name(name: str) -> str:
+    """What follows the last '#', '/' or ':' of an IRI or CURIE, percent signs undone.
+
+    >>> local_name("http://dbpedia.org/resource/C%C3%B4te_d%27Ivoire"), local_name("world:France"), local_name("Q80")
+    ("Côte_d'Ivoire", 'France', 'Q80')
+    """
+    bare = name.rstrip("/#:")
+    for mark in ("#", "/", ":"):
+        bare = bare.rsplit(mark, 1)[-1]
+    return unquote(bare) or name

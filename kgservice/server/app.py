@@ -1,0 +1,96 @@
+"""The application: routes, errors and the envelope around them, over an engine that may be replaced under way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio.to_thread
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+
+from kgservice import __version__
+from kgservice.engine import Engine
+from kgservice.errors import KGServiceError
+from kgservice.release import ReleaseStore
+from kgservice.server import documentation, problems
+from kgservice.server.batching import Batches
+from kgservice.server.envelope import Envelope
+from kgservice.server.holder import EngineHolder
+from kgservice.server.pages import pages
+from kgservice.server.routes import entities, health, questions, releases
+from kgservice.server.service import Service
+from kgservice.server.settings import ServerSettings
+from kgservice.server.work import Workers
+
+
+class Application(FastAPI):
+    """FastAPI with a finished OpenAPI document."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The document, made once."""
+        if self.openapi_schema is None:
+            self.openapi_schema = documentation.finish(super().openapi())
+        return self.openapi_schema
+
+
+def create_app(engine: Engine | EngineHolder, settings: ServerSettings) -> FastAPI:
+    """The application over an engine, or over a holder that opens CURRENT when the server starts and follows it.
+
+    Args:
+        engine: what answers.
+        settings: limits and switches.
+    """
+    holder = EngineHolder.of(engine) if isinstance(engine, Engine) else engine
+    app = Application(
+        title="kgservice",
+        version=__version__,
+        description=documentation.DESCRIPTION,
+        openapi_tags=documentation.TAGS,
+        openapi_url="/openapi.json" if settings.docs else None,
+        docs_url=None,  # FastAPI's pages load scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan,
+    )
+    workers = Workers(settings.threads, settings.max_waiting)
+    app.state.service = Service(settings, holder, workers, Batches(workers))
+    for routes in (questions, entities, releases, health):
+        app.include_router(routes.router)
+    if settings.docs:
+        app.include_router(pages(app))
+    app.add_exception_handler(KGServiceError, problems.on_error)
+    app.add_exception_handler(RequestValidationError, problems.on_invalid_request)
+    app.add_exception_handler(HTTPException, problems.on_http_exception)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["Content-Type", "If-None-Match", "X-Request-Id"],
+            expose_headers=["ETag", "X-Request-Id"],
+        )
+    app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes)
+    return app
+
+
+def open_app(settings: ServerSettings) -> FastAPI:
+    """The application over the release that the settings name."""
+    return create_app(EngineHolder(ReleaseStore(settings.home / "releases"), settings.release), settings)
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    service: Service = app.state.service
+    await anyio.to_thread.run_sync(service.holder.refresh)
+    watch = asyncio.create_task(service.holder.watch(service.settings.release_poll_s))
+    try:
+        yield
+    finally:
+        watch.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watch

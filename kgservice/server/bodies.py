@@ -1,0 +1,198 @@
+"""What clients send: closed models of bodies and queries, and strict reading of JSON."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, Literal
+
+import orjson
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Strict, Tag, model_validator
+from pydantic_core import PydanticCustomError
+
+from kgservice.engine import MAX_K, MAX_STATEMENTS, Question
+from kgservice.server.problems import RequestProblem
+
+
+class Closed(BaseModel):
+    """A body or a query that names no field it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_unknown_field(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            raise PydanticCustomError("not_an_object", "expected an object with named fields")
+        known = [field.alias or name for name, field in cls.model_fields.items()]
+        unknown = [str(name) for name in values if name not in known]
+        if unknown:
+            name = unknown[0] if len(unknown[0]) <= 80 else unknown[0][:80] + "…"
+            close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}"
+            # The texts go in as context, since a template would read braces in them.
+            raise PydanticCustomError(
+                "unknown_field",
+                "{name} is not a field here. {hint}",
+                {"name": repr(name), "hint": hint, "closest": close},
+            )
+        return values
+
+
+def _whole(value: Any) -> Any:
+    """JSON knows one kind of number: 10.0 is the integer 10."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, Strict(), BeforeValidator(_whole)]
+Flag = Annotated[bool, Strict()]
+Name = Annotated[str, Field(min_length=1, max_length=2048)]
+Names = Annotated[list[Name], Field(max_length=100)]
+Language = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9-]{1,35}$", description="Of labels and descriptions; others stand in where it lacks."),
+]
+Model = Annotated[
+    Annotated[str, Field(min_length=1, max_length=64)] | None,
+    Field(description="A model of the release; by default the best by validation."),
+]
+K = Annotated[Whole, Field(ge=1, le=MAX_K, description="How many, the best first.")]
+TYPE_HELP = "Only entities of at least one of these types."
+
+
+class QuestionBody(Closed):
+    """A statement with exactly one part left out: an IRI, a CURIE or an id in each of the others."""
+
+    subject: Name | None = Field(None, description="The entity that the statement is about.")
+    relation: Name | None = Field(None, description="What links the two.")
+    object: Name | None = Field(None, description="The entity that the subject is linked to.")
+
+    def question(self) -> Question:
+        """As the engine takes it."""
+        return Question(self.subject, self.relation, self.object)
+
+
+class CompleteOptions(Closed):
+    """How to answer."""
+
+    k: K = 10
+    types: Names = Field([], description=TYPE_HELP)
+    exclude_known: Flag = Field(True, description="Leave out what the graph states already; else it is marked `known`.")
+    model: Model = None
+    language: Language = "en"
+
+
+class CompleteOne(CompleteOptions, QuestionBody):
+    """One question."""
+
+
+class CompleteMany(CompleteOptions):
+    """Many questions with the same options."""
+
+    questions: list[QuestionBody] = Field(min_length=1, description="Answered in this order.")
+
+
+class StatementBody(Closed):
+    """A whole statement: an IRI, a CURIE or an id in each part."""
+
+    subject: Name = Field(description="The entity that the statement is about.")
+    relation: Name = Field(description="What links the two.")
+    object: Name = Field(description="The entity that the subject is linked to.")
+
+    def triple(self) -> tuple[str, str, str]:
+        """As the engine takes it."""
+        return self.subject, self.relation, self.object
+
+
+class ClassifyOptions(Closed):
+    """How to answer."""
+
+    model: Model = None
+    language: Language = "en"
+
+
+class ClassifyOne(ClassifyOptions, StatementBody):
+    """One statement."""
+
+
+class ClassifyMany(ClassifyOptions):
+    """Many statements with the same options."""
+
+    statements: list[StatementBody] = Field(min_length=1, description="Judged in this order.")
+
+
+def _many_if(field: str) -> Discriminator:
+    return Discriminator(lambda body: "many" if isinstance(body, dict) and field in body else "one")
+
+
+CompleteBody = Annotated[
+    Annotated[CompleteOne, Tag("one")] | Annotated[CompleteMany, Tag("many")], _many_if("questions")
+]
+ClassifyBody = Annotated[
+    Annotated[ClassifyOne, Tag("one")] | Annotated[ClassifyMany, Tag("many")], _many_if("statements")
+]
+
+
+class SearchQuery(Closed):
+    """The query of `/v1/search`."""
+
+    q: str = Field(
+        min_length=1, max_length=512, description="A name, its beginning, a misspelt one, an id, or a description."
+    )
+    k: int = Field(10, ge=1, le=MAX_K, description="How many, the best first.")
+    type: list[str] = Field([], max_length=100, description=f"{TYPE_HELP} Repeatable.")
+    language: Language = "en"
+    mode: Literal["auto", "lexical", "dense"] = Field(
+        "auto", description="`lexical` by words, `dense` by meaning, `auto` both, names first."
+    )
+
+
+class EntityQuery(Closed):
+    """The query of `/v1/entities/{id}`."""
+
+    language: Language = "en"
+    limit: int = Field(100, ge=0, le=MAX_STATEMENTS, description="Statements shown.")
+
+
+class NoQuery(Closed):
+    """Takes no parameter."""
+
+
+class JsonRequest(Request):
+    """A request whose JSON is read strictly: UTF-8, no NaN, no text after the document, no depth without end."""
+
+    async def json(self) -> Any:
+        """The document.
+
+        Raises:
+            RequestProblem: it is not JSON; names line and column.
+        """
+        try:
+            return orjson.loads(await self.body())
+        except orjson.JSONDecodeError as error:
+            raise RequestProblem(
+                "malformed-json", f"The body is not JSON: line {error.lineno}, column {error.colno}: {error.msg}."
+            ) from None
+
+
+class JsonRoute(APIRoute):
+    """A route that takes its body as `application/json` alone."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's handler over a `JsonRequest`."""
+        handler, takes_body = super().get_route_handler(), self.body_field is not None
+
+        async def handle(request: Request) -> Response:
+            if takes_body:
+                given = request.headers.get("content-type", "")
+                if given.partition(";")[0].strip().lower() != "application/json":
+                    raise RequestProblem(
+                        "unsupported-media-type",
+                        f"Expected Content-Type: application/json, found {given[:100]!r}.",
+                        {"Accept-Post": "application/json"},
+                    )
+            return await handler(JsonRequest(request.scope, request.receive))
+
+        return handle

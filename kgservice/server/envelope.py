@@ -1,0 +1,97 @@
+"""What is around every request: an id, a limit on its body, a log line, safe headers, an answer whatever happens."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from kgservice.server.problems import RequestProblem, respond
+
+logger = logging.getLogger("kgservice.server.requests")
+
+_ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+
+
+class Envelope:
+    """ASGI middleware; plain, for it is on the way of every request.
+
+    Args:
+        app: what answers.
+        max_body_bytes: a longer body is refused with 413, also where its length is not announced.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
+        self.app, self.max_body_bytes = app, max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        request_id = given if _ACCEPTABLE_ID.fullmatch(given) else uuid.uuid4().hex
+        scope = {**scope, "state": {**scope.get("state", {}), "request_id": request_id}}
+        method, started, status = scope["method"], time.perf_counter(), 0
+        if method == "HEAD":  # everything that answers GET answers HEAD
+            scope["method"] = "GET"
+
+        async def send_wrapped(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                out = MutableHeaders(scope=message)
+                out["X-Request-Id"] = request_id
+                for name, value in _HEADERS.items():
+                    out.setdefault(name, value)
+            elif method == "HEAD":
+                message = {**message, "body": b""}
+            await send(message)
+
+        try:
+            if int(headers.get("content-length") or 0) > self.max_body_bytes:
+                raise self._too_large()
+            await self.app(scope, self._counted(receive), send_wrapped)
+        except RequestProblem as problem:
+            response = respond(problem.slug, problem.detail, request_id, headers=problem.headers)
+            await response(scope, receive, send_wrapped)
+        except Exception:
+            logger.exception("request %s failed", request_id)
+            if status:  # half an answer is out; cutting the connection is the only honest end
+                raise
+            response = respond("internal-error", "Something went wrong on the server's side.", request_id)
+            await response(scope, receive, send_wrapped)
+        finally:
+            took_ms = (time.perf_counter() - started) * 1e3
+            path = getattr(scope.get("route"), "path", "-")  # the template: no query text, no names of entities
+            logger.info("%s %s %d %.1f ms %s", method, path, status, took_ms, request_id)
+
+    def _counted(self, receive: Receive) -> Receive:
+        size = 0
+
+        async def counting() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > self.max_body_bytes:
+                raise self._too_large()
+            return message
+
+        return counting
+
+    def _too_large(self) -> RequestProblem:
+        return RequestProblem(
+            "body-too-large",
+            f"The request body is longer than {self.max_body_bytes:,} bytes.",
+            {"Connection": "close"},
+        )

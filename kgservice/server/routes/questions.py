@@ -1,0 +1,122 @@
+"""`POST /v1/complete` and `POST /v1/classify`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Response
+from fastapi.openapi.models import Example
+
+from kgservice.engine import Answer, Verdict
+from kgservice.server.batching import Terms
+from kgservice.server.bodies import ClassifyBody, ClassifyMany, CompleteBody, CompleteMany, JsonRoute
+from kgservice.server.documentation import responses
+from kgservice.server.schemas import Answers, Verdicts
+from kgservice.server.service import ServiceOf, json_response
+
+router = APIRouter(prefix="/v1", tags=["questions"], route_class=JsonRoute)
+
+_BODY = ("malformed-json", "body-too-large", "unsupported-media-type", "invalid-request", "invalid-question")
+_BUSY = ("overloaded", "no-release", "unavailable")
+
+_COMPLETE_EXAMPLES: dict[str, Example] = {
+    "object": {
+        "summary": "What may France be a member of, beyond what is known?",
+        "value": {"subject": "world:France", "relation": "world:memberOf", "k": 5},
+    },
+    "subject": {
+        "summary": "Which countries use the euro? Known ones are shown too.",
+        "value": {"relation": "world:currency", "object": "world:EUR", "exclude_known": False},
+    },
+    "relation": {
+        "summary": "How are France and Spain linked?",
+        "value": {"subject": "world:France", "object": "world:Spain", "exclude_known": False},
+    },
+    "bulk": {
+        "summary": "Two questions at once",
+        "value": {
+            "questions": [
+                {"subject": "world:France", "relation": "world:officialLanguage"},
+                {"subject": "world:Peru", "relation": "world:officialLanguage"},
+            ],
+            "k": 3,
+        },
+    },
+}
+_CLASSIFY_EXAMPLES: dict[str, Example] = {
+    "one": {
+        "summary": "Does France border Spain?",
+        "value": {"subject": "world:France", "relation": "world:borders", "object": "world:Spain"},
+    },
+    "bulk": {
+        "summary": "Two statements at once",
+        "value": {
+            "statements": [
+                {"subject": "world:France", "relation": "world:borders", "object": "world:Spain"},
+                {"subject": "world:France", "relation": "world:borders", "object": "world:Peru"},
+            ]
+        },
+    },
+}
+
+
+@router.post(
+    "/complete",
+    operation_id="complete",
+    summary="What may fill the missing part of a statement?",
+    responses=responses(
+        Answer | Answers,
+        "The candidates, the best first; for many questions the answers in their order.",
+        *("unknown-entity", "unknown-relation", "unknown-type", "unknown-model"),
+        *_BODY,
+        *_BUSY,
+    ),
+)
+async def complete(
+    body: Annotated[CompleteBody, Body(openapi_examples=_COMPLETE_EXAMPLES)], service: ServiceOf
+) -> Response:
+    """Leave out exactly one of `subject`, `relation` and `object`, or send many such `questions` with shared options.
+
+    Candidates that the graph states already are left out unless `exclude_known` is false. Where one question of many
+    cannot be answered, none is, and the problem says which name is unknown.
+    """
+    options = {"types": tuple(body.types), **body.model_dump(include={"k", "exclude_known", "model", "language"})}
+    engine = service.engine
+    if isinstance(body, CompleteMany):
+        service.check_size("questions", len(body.questions), body.k)
+        questions = [question.question() for question in body.questions]
+        return await service.answer(lambda: Answers(engine.complete(questions, **options)))
+    service.check_size("questions", 1, body.k)
+    return json_response(await service.batches.ask(Terms(engine, **options), body.question()))
+
+
+@router.post(
+    "/classify",
+    operation_id="classify",
+    summary="Is a statement true?",
+    responses=responses(
+        Verdict | Verdicts,
+        "The verdict; for many statements the verdicts in their order.",
+        *("unknown-entity", "unknown-relation", "unknown-model"),
+        *_BODY,
+        *_BUSY,
+    ),
+)
+async def classify(
+    body: Annotated[ClassifyBody, Body(openapi_examples=_CLASSIFY_EXAMPLES)], service: ServiceOf
+) -> Response:
+    """Send one statement, or many `statements` with shared options.
+
+    `probability` is that the statement is true and `decision` whether it reaches `threshold`; they are null where the
+    model is not calibrated. `known` says whether the graph states it.
+    """
+    many = isinstance(body, ClassifyMany)
+    statements = [one.triple() for one in (body.statements if isinstance(body, ClassifyMany) else [body])]
+    service.check_size("statements", len(statements))
+    engine = service.engine
+
+    def ask() -> Verdict | Verdicts:
+        verdicts = engine.classify(statements, model=body.model, language=body.language)
+        return Verdicts(verdicts) if many else verdicts[0]
+
+    return await service.answer(ask)

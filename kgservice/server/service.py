@@ -1,0 +1,79 @@
+"""What every route works with: settings, the engine that serves, threads; and how an answer is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import orjson
+from fastapi import Depends, Request, Response
+
+from kgservice import __version__
+from kgservice.engine import Engine
+from kgservice.errors import InvalidQuestion
+from kgservice.server.batching import Batches
+from kgservice.server.holder import EngineHolder
+from kgservice.server.settings import ServerSettings
+from kgservice.server.work import Workers
+
+
+@dataclass(frozen=True)
+class Service:
+    """The parts of one application."""
+
+    settings: ServerSettings
+    holder: EngineHolder
+    workers: Workers
+    batches: Batches
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that serves now; take it once per request."""
+        return self.holder.engine
+
+    async def answer(self, ask: Callable[[], Any]) -> Response:
+        """Ask and write the answer as JSON, both off the event loop."""
+        return json_response(await self.workers.run(lambda: orjson.dumps(ask())))
+
+    async def answer_once(self, request: Request, engine: Engine, ask: Callable[[], Any]) -> Response:
+        """Like `answer`, for what stays the same within a revision of a release: 304 where the client has it."""
+        tag = f'W/"{engine.release_name}-{__version__}"'
+        headers = {"ETag": tag, "Cache-Control": "no-cache"}
+        given = [part.strip() for part in request.headers.get("if-none-match", "").split(",")]
+        if tag in given:
+            return Response(status_code=304, headers=headers)
+        response = await self.answer(ask)
+        response.headers.update(headers)
+        return response
+
+    def check_size(self, what: str, count: int, k: int = 1) -> None:
+        """Hold a request to the limits of this server.
+
+        Raises:
+            InvalidQuestion: it asks for too much; names the limit.
+        """
+        settings = self.settings
+        if count > settings.max_bulk:
+            raise InvalidQuestion(f"A request may hold {settings.max_bulk:,} {what}, this one has {count:,}")
+        if k > settings.max_k:
+            raise InvalidQuestion(f"k must be in [1, {settings.max_k}] on this server, found {k}")
+        if count * k > settings.max_candidates:
+            raise InvalidQuestion(
+                f"A request may ask for {settings.max_candidates:,} candidates, {count:,} {what} with k={k} are "
+                f"{count * k:,}. Send fewer at once"
+            )
+
+
+def json_response(content: bytes) -> Response:
+    """JSON that is written already."""
+    return Response(content, media_type="application/json")
+
+
+def service_of(request: Request) -> Service:
+    """The service of the application that got the request."""
+    service: Service = request.app.state.service
+    return service
+
+
+ServiceOf = Annotated[Service, Depends(service_of)]

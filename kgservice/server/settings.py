@@ -1,0 +1,91 @@
+"""What an operator may set: `KGSERVICE_*` variables with their defaults and help, checked before anything starts."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from kgservice import resources
+from kgservice.engine import MAX_K, MAX_STATEMENTS
+from kgservice.errors import RecipeError
+
+PREFIX = "KGSERVICE_"
+ELSEWHERE = ("KGSERVICE_DATA_MIRROR",)
+"""Variables of other parts of kgservice, which a server leaves alone."""
+
+
+class ServerSettings(BaseModel):
+    """The settings of one server; `KGSERVICE_MAX_K=50` sets `max_k`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 for all.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    home: Path = Field(default_factory=resources.home, description="Folder that holds `releases/`.")
+    release: str | None = Field(None, description="Release to serve; by default CURRENT, followed as it changes.")
+    release_poll_s: float = Field(1.0, gt=0, le=3600, description="Seconds between looks at CURRENT.")
+    max_body_bytes: int = Field(1 << 20, ge=1, description="Longest request body.")
+    max_bulk: int = Field(1000, ge=1, description="Questions or statements in one request.")
+    max_k: int = Field(MAX_K, ge=1, le=MAX_K, description="Candidates or matches per question.")
+    max_candidates: int = Field(100_000, ge=1, description="Candidates in one request: questions times k.")
+    max_statements: int = Field(MAX_STATEMENTS, ge=1, description="Statements on one entity page.")
+    threads: int = Field(2, ge=1, le=256, description="Requests answered at the same time.")
+    max_waiting: int = Field(1000, ge=0, description="Requests that may wait for a thread; more get a 503.")
+    ready_timeout_s: float = Field(5.0, gt=0, description="Seconds that /readyz gives its question.")
+    docs: bool = Field(True, description="Serve the index page and /openapi.json.")
+    cors_origins: tuple[str, ...] = Field((), description="Web origins that browsers may call from, comma-separated.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("release", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: Any) -> Any:
+        return value or None
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None, **given: Any) -> Self:
+        """Read the environment; `given` values that are not None come first.
+
+        Raises:
+            RecipeError: an unknown variable, or a value out of range; names the variable.
+        """
+        environ = os.environ if environ is None else environ
+        values: dict[str, Any] = {}
+        for variable, value in environ.items():
+            if not variable.startswith(PREFIX) or variable in ELSEWHERE:
+                continue
+            name = variable.removeprefix(PREFIX).lower()
+            if name not in cls.model_fields or variable != variable.upper():
+                raise RecipeError(f"{variable} is not a setting. {_suggestion(variable, cls)}")
+            if value or name != "home":  # an empty KGSERVICE_HOME means the default, as everywhere
+                values[name] = value
+        values |= {name: value for name, value in given.items() if value is not None}
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise RecipeError("\n".join(_explain(problem) for problem in error.errors())) from error
+
+    def shown(self) -> dict[str, str]:
+        """Every setting as text, for the lines printed at start; a `SecretStr` shows as asterisks."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: ", ".join(value) if isinstance(value, tuple) else str(value) for name, value in values.items()}
+
+
+def _suggestion(variable: str, settings: type[BaseModel]) -> str:
+    known = [PREFIX + name.upper() for name in settings.model_fields] + list(ELSEWHERE)
+    close = difflib.get_close_matches(variable.upper(), known, n=1, cutoff=0.5)
+    return f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}."
+
+
+def _explain(problem: Any) -> str:
+    name = str(problem["loc"][0]) if problem["loc"] else "settings"
+    return f"{PREFIX}{name.upper()}: {problem['msg'].removeprefix('Value error, ')} (found {problem['input']!r})."

@@ -1,0 +1,20 @@
+"""How a query vector and a candidate vector are compared."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Metric = Literal["ip", "l2"]
+"""Inner product, or squared distance taken negative; higher is better for both."""
+
+
+def similarity(queries: Tensor, candidates: Tensor, metric: Metric) -> Tensor:
+    """float `[b, n]`: inner products, or negative squared distances, of all pairs of float `[b, d]` and `[n, d]`."""
+    products = queries @ candidates.T
+    if metric == "ip":
+        return products
+    lengths = (queries * queries).sum(1, keepdim=True) + (candidates * candidates).sum(1)
+    return products.mul_(2).sub_(lengths) if not torch.is_grad_enabled() else 2 * products - lengths

@@ -1,0 +1,78 @@
+"""Fixtures: real releases of the sample graph and of a small one, built once per run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from kgservice import pipeline
+from kgservice.recipe import Recipe
+from kgservice.release import ReleaseStore
+from kgservice.resources import share
+
+MIRROR = os.environ.get("KGSERVICE_DATA_MIRROR")
+
+
+@pytest.fixture(scope="session")
+def mirror() -> Path:
+    """The local copy of public benchmark data; tests that need it skip elsewhere."""
+    if not MIRROR or not Path(MIRROR).is_dir():
+        pytest.skip("KGSERVICE_DATA_MIRROR names no folder with benchmark data")
+    return Path(MIRROR)
+
+
+@pytest.fixture(scope="session")
+def world_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose current release is the sample graph's, trained briefly."""
+    home = tmp_path_factory.mktemp("home")
+    tiny = ["models.complex.training.epochs=10", "models.complex.width=64", "search.encoder=none"]
+    path = share() / "models" / "world.toml"
+    pipeline.build(Recipe.load(path, tiny), home, base=path.parent)
+    return home
+
+
+@pytest.fixture(scope="session")
+def release_store(world_home: Path) -> ReleaseStore:
+    """The releases of `world_home`; treat them as read-only."""
+    return ReleaseStore(world_home / "releases")
+
+
+FAMILY = """@prefix ex: <https://example.org/> .
+@prefix rdfs: <http://www.w3.org/2000/01/rdf-schema#> .
+@prefix schema: <https://schema.org/> .
+@prefix xsd: <http://www.w3.org/2001/XMLSchema#> .
+"""
+
+
+@pytest.fixture(scope="session")
+def family_ttl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Thirty families in three towns as Turtle: parents, spouses, towns, with qualifiers, labels and numbers."""
+    lines = [FAMILY]
+    for town in range(3):
+        lines.append(f'ex:town{town} a ex:Town ; rdfs:label "Town {town}"@en , "Stadt {town}"@de .')
+    for house in range(30):
+        mother, father, child = (f"ex:{role}{house}" for role in ("mother", "father", "child"))
+        for person, word in ((mother, "Mother"), (father, "Father"), (child, "Child")):
+            label = f'rdfs:label "{word} {house}"@en ; schema:description "{word.lower()} of house {house}"@en'
+            lines.append(f"{person} a ex:Person ; {label} ; ex:livesIn ex:town{house % 3} ; ex:age {20 + house} .")
+        lines.append(f'{mother} ex:spouse {father} {{| ex:since "{1950 + house}-06-01"^^xsd:date |}} .')
+        lines.append(f"{child} ex:parent {mother} , {father} .")
+    lines.append('ex:livesIn rdfs:label "lives in"@en .')
+    path = tmp_path_factory.mktemp("family") / "family.ttl"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def family_recipe(**model: object) -> Recipe:
+    """A recipe over `family.ttl` in its base folder."""
+    training = {"epochs": 20, "batch_size": 32, "learning_rate": 0.3, "evaluate_every": 5}
+    settings = {"width": 32, "initial_scale": 0.1, "training": training, **model}
+    tree = {
+        "name": "family",
+        "graph": {"sources": ["family.ttl"], "split": {"valid": 0.1, "test": 0.1}},
+        "models": {"complex": settings},
+        "search": {"encoder": "none"},
+    }
+    return Recipe.parse(tree)

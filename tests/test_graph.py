@@ -1,0 +1,153 @@
+"""The graph: what it knows against brute force, the disk, and contradictions."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kgservice.errors import GraphError
+from kgservice.graph import KnowledgeGraph
+from kgservice.query import QueryBatch, Slot
+from kgservice.ragged import Ragged
+from kgservice.readers import GraphBuilder
+from kgservice.statements import Split, StatementTable
+from kgservice.texts import TextKind
+from kgservice.types import Types
+from kgservice.vocabulary import Vocabulary
+
+ID = st.integers(0, 3)
+ROWS = st.lists(
+    st.tuples(ID, ID, ID, st.sampled_from(list(Split)), st.lists(st.tuples(ID, st.integers(-2, 3)), max_size=2)),
+    max_size=20,
+)
+
+
+def graph_of(rows):
+    pairs = [pair for row in rows for pair in row[4]]
+    table = StatementTable.build(
+        *([row[place] for row in rows] for place in range(3)),
+        split=[row[3] for row in rows],
+        qualifier_offset=np.cumsum([0, *(len(row[4]) for row in rows)]),
+        qualifier_relation=[pair[0] for pair in pairs],
+        qualifier_value=[pair[1] for pair in pairs],
+    )
+    return KnowledgeGraph(Vocabulary.build("abcd"), Vocabulary.build("pqrs"), table)
+
+
+@settings(deadline=None, max_examples=60)
+@given(ROWS, st.sampled_from([Slot.SUBJECT, Slot.RELATION, Slot.OBJECT]), st.booleans(), st.data())
+def test_known_is_what_a_scan_finds(rows, slot, at_statement_level, data):
+    graph = graph_of(rows)
+    splits = data.draw(st.sampled_from([tuple(Split), (Split.TRAIN,), (Split.TRAIN, Split.CONTEXT)]))
+    asked = [*rows[:8], (0, 0, 0, Split.TRAIN, []), (3, 2, 1, Split.TEST, [(1, -1)])]
+    columns = {"subject": 0, "relation": 1, "object": 2}
+    hole = columns[slot.value]
+    queries = QueryBatch(
+        slot,
+        *(np.array([-1 if place == hole else row[place] for row in asked], np.int32) for place in range(3)),
+        Ragged.of([[q for q, _ in sorted(set(row[4]))] for row in asked]),
+        Ragged.of([[v for _, v in sorted(set(row[4]))] for row in asked]),
+    )
+    found = graph.known(queries, "statement" if at_statement_level else "triple", splits)
+    for row, answers in zip(asked, found, strict=True):
+        expected = {
+            other[hole]
+            for other in rows
+            if other[3] in splits
+            and all(other[place] == row[place] for place in range(3) if place != hole)
+            and (not at_statement_level or set(other[4]) == set(row[4]))
+        }
+        assert answers.tolist() == sorted(expected)
+
+
+@given(ROWS)
+def test_seen_linking_degree(rows):
+    graph = graph_of(rows)
+    table = graph.statements
+    train = [row for row in range(len(table)) if table.split[row] == Split.TRAIN]
+    kept = [row for row in range(len(table)) if table.split[row] in (Split.TRAIN, Split.CONTEXT)]
+    assert set(np.flatnonzero(graph.seen)) == {int(e) for i in train for e in (table.subject[i], table.object[i])}
+    assert set(np.flatnonzero(graph.linking)) == {row[1] for row in rows}
+    ends = [int(e) for i in kept for e in (table.subject[i], table.object[i])]
+    assert graph.degree.tolist() == [ends.count(entity) for entity in range(4)]
+
+
+@pytest.fixture
+def whole():
+    """A graph with something of everything."""
+    builder = GraphBuilder()
+    builder.add_statements(
+        ["b", "a"],
+        ["p", "p"],
+        ["c", "b"],
+        qualifier_counts=[0, 2],
+        qualifier_relation=["since", "by"],
+        qualifier_value=['"1"', "d"],
+        qualifier_is_literal=[True, False],
+    )
+    builder.add_statements(["c"], ["p"], ["a"], split=Split.TEST)
+    builder.add_negatives(["c"], ["p"], ["b"], split=Split.TEST)
+    builder.add_literals(["a", "nobody"], ["height", "height"], ['"5"', '"6"'])
+    builder.add_types(["a", "nobody"], ["T", "U"])
+    builder.add_texts(["a", "nobody"], [TextKind.LABEL, TextKind.LABEL], ["en", "en"], ["A", "N"])
+    builder.add_texts(["p"], [TextKind.LABEL], [""], ["relates"], of="relation")
+    builder.add_texts(["T"], [TextKind.DESCRIPTION], ["en"], ["a type"], of="type")
+    graph = builder.build(prefixes={"x": "http://x/"}, provenance={"from": "test"})
+    assert builder.unowned == {"literals": 1, "types": 1, "entity texts": 1}
+    return graph
+
+
+def test_builder(whole):
+    assert whole.entities.names.to_pylist() == ["a", "b", "c", "d"]
+    assert whole.relations.names.to_pylist() == ["by", "height", "p", "since"]
+    assert whole.statements.qualifiers(0) == [(0, 3), (3, -1)]
+    assert whole.literals.vocabulary.name(0) == '"1"'
+    assert whole.counts() == {
+        "entities": 4,
+        "relations": 4,
+        "statements": 3,
+        "train": 2,
+        "valid": 0,
+        "test": 1,
+        "context": 0,
+        "qualified": 1,
+        "qualifier_pairs": 2,
+        "types": 1,
+        "texts": 1,
+        "literals": 1,
+        "negatives": 1,
+    }
+
+
+def test_reopened_is_equal_and_replaces_what_was_there(whole, tmp_path):
+    folder = tmp_path / "graphs" / "g"
+    graph_of([]).save(folder)
+    assert KnowledgeGraph.open(folder).content_hash == graph_of([]).content_hash
+    whole.save(folder)
+    reopened = KnowledgeGraph.open(folder)
+    assert reopened.content_hash == whole.content_hash
+    assert reopened.counts() == whole.counts()
+    assert (reopened.prefixes, reopened.provenance) == ({"x": "http://x/"}, {"from": "test"})
+    assert [path.name for path in folder.parent.iterdir()] == ["g"]
+    query = QueryBatch.objects([0], [2])
+    assert reopened.known(query)[0].tolist() == whole.known(query)[0].tolist() == [1]
+
+
+def test_a_folder_without_a_graph(tmp_path):
+    with pytest.raises(GraphError, match=r"holds no graph: .*kgservice ingest"):
+        KnowledgeGraph.open(tmp_path)
+    (tmp_path / "graph.json").write_text('{"format_version": 99}')
+    with pytest.raises(GraphError, match="graph format 99"):
+        KnowledgeGraph.open(tmp_path)
+
+
+def test_contradictions():
+    entities, relations = Vocabulary.build("ab"), Vocabulary.build("p")
+    with pytest.raises(GraphError, match=r"object ids must be in \[0, 2\), found \[7, 7\]"):
+        KnowledgeGraph(entities, relations, StatementTable.build([0], [0], [7]))
+    with pytest.raises(GraphError, match="types are given for 1 entities, the graph has 2"):
+        KnowledgeGraph(
+            entities, relations, StatementTable.empty(), types=Types.build(Vocabulary.build("T"), [0], [0], n=1)
+        )
+    with pytest.raises(GraphError, match=r"known\(\) answers"):
+        KnowledgeGraph(entities, relations, StatementTable.empty()).answers(Slot.QUALIFIER)

@@ -1,0 +1,137 @@
+"""Every index against the exhaustive one, by value; and the exhaustive one against numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kgservice import index as indexes
+from kgservice.errors import DataError, RecipeError
+from kgservice.index import ExactIndex
+from kgservice.index import exact as exact_module
+from kgservice.ragged import Ragged
+
+SPECS = ["exact", "Flat", "IVF8,Flat", "HNSW16", "IVF8,SQ8", "PCA8,Flat"]
+
+
+def made(n: int, d: int, seed: int, *, ties: bool = False) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    if ties:
+        return torch.randint(-1, 2, (n, d), generator=generator).float()
+    return torch.randn(n, d, generator=generator)
+
+
+def brute_force(
+    queries: torch.Tensor, vectors: torch.Tensor, metric: str, k: int, exclude: Ragged | None, allow: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    q, e = queries.double().numpy(), vectors.double().numpy()
+    scores = q @ e.T if metric == "ip" else -((q[:, None] - e[None]) ** 2).sum(-1)
+    ids = np.full((len(q), k), -1, dtype=np.int32)
+    values = np.full((len(q), k), -np.inf)
+    for row in range(len(q)):
+        live = np.ones(len(e), bool) if allow is None else allow.copy()
+        if exclude is not None:
+            live[exclude[row]] = False
+        best = sorted(np.flatnonzero(live), key=lambda i: (-scores[row, i], i))[:k]
+        ids[row, : len(best)], values[row, : len(best)] = best, scores[row, best]
+    return ids, values
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    metric=st.sampled_from(["ip", "l2"]),
+    ties=st.booleans(),
+    k=st.sampled_from([1, 3, 10, 60]),
+    tile=st.sampled_from([7, 16, 1000]),
+    filtered=st.booleans(),
+    restricted=st.booleans(),
+)
+@settings(max_examples=80, deadline=None)
+def test_exact_is_exact(
+    seed: int, metric: str, ties: bool, k: int, tile: int, filtered: bool, restricted: bool
+) -> None:
+    """By score down, then id up; ties, filters, tiles and padding included."""
+    random = np.random.default_rng(seed)
+    vectors, queries = made(50, 6, seed, ties=ties), made(5, 6, seed + 1, ties=ties)
+    exclude = (
+        Ragged.of([random.choice(50, random.integers(0, 20), replace=False) for _ in range(5)]) if filtered else None
+    )
+    allow = random.random(50) < 0.4 if restricted else None
+    before, exact_module.TILE = exact_module.TILE, tile
+    try:
+        ids, scores = ExactIndex(vectors, metric).search(queries, k, exclude, allow)
+    finally:
+        exact_module.TILE = before
+    wanted_ids, wanted = brute_force(queries, vectors, metric, k, exclude, allow)
+    assert ids.shape == scores.shape == (5, k)
+    assert ids.dtype == np.int32
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores, wanted, rtol=1e-4, atol=1e-4)
+    if ties or np.array_equal(ids, wanted_ids):
+        assert np.array_equal(ids, wanted_ids)
+
+
+@pytest.mark.parametrize("metric", ["ip", "l2"])
+@pytest.mark.parametrize("spec", SPECS)
+def test_every_index_obeys_its_contract(spec: str, metric: str) -> None:
+    vectors, queries = made(600, 16, 0), made(20, 16, 1)
+    index, oracle = indexes.build(spec, vectors, metric), ExactIndex(vectors, metric)
+    assert len(index) == 600
+    random = np.random.default_rng(0)
+    exclude = Ragged.of([random.choice(600, size, replace=False) for size in range(20)])
+    allow = random.random(600) < 0.5
+    for chosen in (None, exclude):
+        for allowed in (None, allow):
+            ids, scores = index.search(queries, 10, chosen, allowed)
+            assert np.all(np.diff(scores, axis=1)[np.isfinite(scores[:, 1:])] <= 1e-6)
+            for row in range(20):
+                found = ids[row][ids[row] >= 0]
+                assert len(set(found.tolist())) == len(found)
+                if chosen is not None:
+                    assert not set(found.tolist()) & set(chosen[row].tolist())
+                if allowed is not None:
+                    assert allowed[found].all()
+            if spec in ("exact", "Flat"):
+                truth, values = oracle.search(queries, 10, chosen, allowed)
+                assert np.array_equal(ids, truth)
+                np.testing.assert_allclose(scores, values, rtol=1e-4, atol=1e-4)
+    assert 0 < indexes.recall(index, oracle, queries) <= 1
+    assert indexes.recall(oracle, oracle, queries) == 1
+
+
+@pytest.mark.parametrize("spec", ["exact", "Flat", "IVF8,Flat"])
+def test_added_is_found_and_removed_is_not(spec: str) -> None:
+    vectors = made(400, 8, 0)
+    index = indexes.build(spec, vectors, "l2")
+    new = made(1, 8, 99)
+    ids = index.add(new)
+    assert ids.tolist() == [400]
+    assert index.search(new, 1)[0][0, 0] == 400
+    index.remove([400])
+    assert 400 not in index.search(new, 50)[0]
+
+
+def test_a_wide_exclude_still_leaves_k() -> None:
+    vectors = made(300, 8, 0)
+    index = indexes.build("IVF4,Flat", vectors, "ip")
+    exclude = Ragged.of([list(range(250))])
+    ids, _ = index.search(made(1, 8, 5), 10, exclude)
+    assert (ids >= 250).sum() > 0
+
+
+def test_saved_index_is_loaded(tmp_path) -> None:
+    vectors, queries = made(500, 8, 0), made(4, 8, 1)
+    index = indexes.build("IVF8,Flat", vectors, "ip")
+    index.save(tmp_path / "index.faiss")
+    again = indexes.load("IVF8,Flat", tmp_path / "index.faiss", vectors, "ip")
+    assert np.array_equal(index.search(queries, 5)[0], again.search(queries, 5)[0])
+    with pytest.raises(DataError, match="where metric 1, 500 × 8 was expected"):
+        indexes.load("IVF8,Flat", tmp_path / "index.faiss", vectors, "l2")
+
+
+def test_nonsense_is_refused_by_name() -> None:
+    with pytest.raises(RecipeError, match="index = 'IVFF': FAISS refuses it over"):
+        indexes.build("IVFF", made(50, 8, 0), "ip")

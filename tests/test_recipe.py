@@ -1,0 +1,106 @@
+"""Recipes: closed, typed, and kind about mistakes."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from kgservice import recipe as module
+from kgservice.errors import RecipeError
+from kgservice.recipe import Recipe
+from kgservice.resources import share
+
+MINIMAL = '[graph]\ndataset = "world"\n[models.complex]\n'
+
+
+def load(tmp_path: Path, text: str, *overrides: str) -> Recipe:
+    path = tmp_path / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    return Recipe.load(path, overrides)
+
+
+def test_defaults_and_name_from_the_file(tmp_path: Path) -> None:
+    recipe = load(tmp_path, MINIMAL)
+    assert (recipe.name, recipe.models["complex"].scorer, recipe.search.encoder) == (
+        "mine",
+        "complex",
+        "all-MiniLM-L6-v2",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "[graph]\ndataset='world'\n[models.a.training]\nepoch = 3",
+            "models.a.training.epoch is not a setting. Did you mean models.a.training.epochs?",
+        ),
+        ("[graph]\ndataset='world'\ndatset='x'\n[models.a]", "graph.datset is not a setting. Did you mean graph.dataset?"),
+        ("[graph]\ndataset='world'\n[models.a]\nwidth = 'wide'", "models.a.width: Input should be a valid integer"),
+        ("[graph]\ndataset='world'\n[models.a]\nwidth = -1", "models.a.width: Input should be greater than or equal to 2"),
+        ("[graph]\n[models.a]", "graph: give either graph.dataset or graph.sources"),
+        ("[graph]\ndataset='world'\n[models]", "models: Dictionary should have at least 1 item"),
+        ("[models.a]", "graph is missing"),
+        ("[graph", "not TOML"),
+    ],
+)  # fmt: skip
+def test_mistakes_name_file_key_and_mend(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load(tmp_path, text)
+    assert "mine.toml" in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load(tmp_path, MINIMAL + "widht = 3\nscorrer = 'x'\n")
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_missing_file() -> None:
+    with pytest.raises(RecipeError, match=r"nowhere.toml: cannot be read"):
+        Recipe.load(Path("nowhere.toml"))
+
+
+def test_overrides(tmp_path: Path) -> None:
+    recipe = load(
+        tmp_path, MINIMAL, "models.complex.training.epochs=7", "search.encoder=none", "models.b.scorer=transe"
+    )
+    assert recipe.models["complex"].training.epochs == 7
+    assert recipe.search.encoder == "none"
+    assert set(recipe.models) == {"complex", "b"}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [("epochs", "expected KEY=VALUE"), ("graph.dataset.x=1", "dataset is a setting, not a table")],
+)
+def test_bad_overrides(tmp_path: Path, override: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load(tmp_path, MINIMAL, override)
+
+
+def test_toml_round_trip(tmp_path: Path) -> None:
+    recipe = load(tmp_path, MINIMAL, 'description="say \\"hello\\", ü"')
+    assert Recipe.parse(tomllib.loads(recipe.to_toml())) == recipe
+    assert Recipe.parse(tomllib.loads(recipe.to_toml())).content_hash == recipe.content_hash
+
+
+def test_every_setting_has_help() -> None:
+    for model in vars(module).values():
+        if isinstance(model, type) and issubclass(model, BaseModel) and model.__module__ == module.__name__:
+            for name, field in model.model_fields.items():
+                assert field.description, f"{model.__name__}.{name}"
+
+
+@pytest.mark.parametrize("path", sorted((share() / "models").glob("*.toml")), ids=lambda path: path.stem)
+def test_every_recipe_that_comes_with_kgservice_is_read(path: Path) -> None:
+    from kgservice import datasets, scorers
+
+    recipe = Recipe.load(path)
+    assert recipe.description
+    assert recipe.graph.dataset in datasets.names()
+    assert all(model.scorer in scorers.SCORERS for model in recipe.models.values())
