@@ -140,6 +140,13 @@ def fetch(name: str, mirror: Path | None = None, progress: bool = False) -> Path
     return folder
 
 
+def files(name: str, mirror: Path | None = None, progress: bool = False) -> list[Path]:
+    """Fetch a data set if need be; every file of it that is there, globs followed."""
+    described, folder = manifest(name), fetch(name, mirror, progress)
+    places = [_place(file, folder) for file in described.files]
+    return sorted(path for place in places for path in place.parent.glob(place.name))
+
+
 def load(name: str, mirror: Path | None = None, progress: bool = False) -> KnowledgeGraph:
     """Fetch a data set if need be, read it, and check its counts.
 

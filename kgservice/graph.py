@@ -152,8 +152,9 @@ class KnowledgeGraph:
             table = self.statements
             if set(splits) != set(ALL_SPLITS):
                 table = table.take(np.isin(table.split, splits))
+            keys = self._keys(slot, level, table)
             hole = {Slot.SUBJECT: table.subject, Slot.RELATION: table.relation, Slot.OBJECT: table.object}[slot]
-            self._answer_indexes[key] = AnswerIndex.build(self._keys(slot, level, table), hole)
+            self._answer_indexes[key] = AnswerIndex.build(keys, hole)
         return self._answer_indexes[key]
 
     @cached_property

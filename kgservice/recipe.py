@@ -69,6 +69,13 @@ class TrainingSettings(_Settings):
     relation_prediction: float = Field(
         0.0, ge=0, description="Weight of a second loss that predicts the relation (Chen et al. 2021)."
     )
+    averaging: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the past in a running mean of the weights, taken after every epoch; the mean is what is "
+        "validated and kept. 0 keeps the weights themselves.",
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="Of the matrix products; weights and sums stay float32. `auto`: bfloat16 where it is fast."
     )

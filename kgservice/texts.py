@@ -103,7 +103,7 @@ class Texts:
     def _preferred_rows(self, kind: TextKind, language: str) -> npt.NDArray[np.int64]:
         """int64 `[max owner + 1]`: the row to show, or -1; computed once per kind and language."""
         if language not in self.languages():
-            language = ""  # one cache entry for all languages that do not occur
+            language = FALLBACK_LANGUAGES[0]  # one cache entry for all languages that do not occur
         key = (kind, language)
         if key not in self._preferred:
             rows = np.flatnonzero(self.kind == kind)

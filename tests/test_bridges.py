@@ -20,14 +20,15 @@ def graph(tmp_path):
 
 
 @pytest.fixture
-def benchmark(tmp_path):
+def benchmark(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("benchmark")
     for split, lines in {
         "train": "Q1\tP1\tQ2\n/m/0 1\tP1\tQ1\n",
         "valid": "Q2\tP1\tQ1\n",
         "test": "Q2\tP2\tQ1\n",
     }.items():
-        (tmp_path / f"{split}.txt").write_text(lines)
-    return readers.read([tmp_path])
+        (folder / f"{split}.txt").write_text(lines)
+    return readers.read([folder])
 
 
 def test_networkx(graph, benchmark):
@@ -44,6 +45,7 @@ def test_networkx(graph, benchmark):
     assert {data["split"] for *_, data in bridges.to_networkx(benchmark).edges(data=True)} == {"train", "valid", "test"}
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # when PyG is imported
 def test_pyg(benchmark):
     data, table = bridges.to_pyg(benchmark), benchmark.statements
     assert (data.num_nodes, data.num_relations, data.num_edges) == (benchmark.n, benchmark.r, 4)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kgservice import datasets, downloads
+from kgservice import datasets, downloads, resources
 from kgservice.datasets import Manifest
 from kgservice.downloads import Download, fetch_file
 from kgservice.errors import DataError, RecipeError, UnknownDataset
@@ -55,14 +55,21 @@ def test_every_manifest_is_whole(name):
 
 
 @needs_mirror
-@pytest.mark.parametrize("name", [name for name in datasets.names() if name != "codex-m"])
+@pytest.mark.parametrize("name", [name for name in datasets.names() if not datasets.manifest(name).is_bundled])
 def test_exact_counts(name, home):
-    if name != "world":
-        graph = datasets.load(name, Path(MIRROR))
-        files = graph.provenance["report"]["files"]
-        assert all(file["read"] == sum(file["kept"].values()) for file in files)
-        assert (home / "downloads" / name / "train.txt").is_file()
-        assert "home" not in str(graph.provenance)
+    graph = datasets.load(name, Path(MIRROR))
+    files = graph.provenance["report"]["files"]
+    assert all(file["read"] == sum(file["kept"].values()) for file in files)
+    assert (home / "downloads" / name / "train.txt").is_file()
+    assert str(home) not in str(graph.provenance)
+
+
+@pytest.mark.skipif(not any((resources.share() / "data" / "world").glob("*.ttl")), reason="no data/world/*.ttl")
+def test_the_bundled_graph(offline):
+    graph = datasets.load("world")
+    assert all(graph.texts.labels(range(graph.n)))
+    total = graph.provenance["report"]["total"]
+    assert total["read"] == sum(total["kept"].values()) + sum(total["dropped"].values())
 
 
 @needs_mirror

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from kgservice import readers
 from kgservice.errors import DataError, InputError, MalformedStatement
 from kgservice.literals import XSD, Literal
+from kgservice.readers.interpretation import RDF
 from kgservice.statements import Split
 from kgservice.texts import TextKind
 
@@ -84,17 +85,11 @@ def test_objects_become_links_texts_types_and_literals(read_turtle):
 
 def test_annotations_give_one_row_per_reifier(read_turtle):
     graph = read_turtle(':a :p :b {| :since "2000" ; :where :c |} {| :until "2001" |} . :a :p :d .')
-    assert statements(graph) == [
+    assert sorted(statements(graph)) == [
         ("a", "p", "b", [("since", '"2000"'), ("where", "c")]),
         ("a", "p", "b", [("until", '"2001"')]),
         ("a", "p", "d", []),
-    ] or sorted(statements(graph)) == sorted(
-        [
-            ("a", "p", "b", [("since", '"2000"'), ("where", "c")]),
-            ("a", "p", "b", [("until", '"2001"')]),
-            ("a", "p", "d", []),
-        ]
-    )
+    ]
     assert total(graph)["kept"] == {"statements": 2, "qualifiers": 3, "reifications": 2}
 
 
@@ -134,7 +129,7 @@ def test_qualifiers_of_what_is_no_link_are_counted(read_turtle):
 
 def test_broken_reification_is_counted(read_turtle):
     graph = read_turtle(
-        ":a :p :b . _:s a rdf:Statement ; rdf:subject :a, :b ; rdf:predicate :p ; rdf:object :b ; :q :c ."
+        ":a :p :b . _:s a rdf:Statement ; rdf:subject :a, :b ; rdf:predicate :p ; rdf:object :b ; :q 1 ."
     )
     assert total(graph)["dropped"] == {"broken_reification": 6}
     assert statements(graph) == [("a", "p", "b", [])]
@@ -161,8 +156,9 @@ def test_names_of_relations_and_types_are_entities_only_if_linked(read_turtle):
 def test_blank_nodes_are_scoped_by_file_and_stable(tmp_path):
     for name in ("one.ttl", "two.ttl"):
         (tmp_path / name).write_text(PREFIXES + ":a :p _:x . _:x :q [ :r :b ] .")
-    first, second = readers.read([tmp_path]), readers.read([tmp_path / "two.ttl", tmp_path / "one.ttl"])
-    assert first.content_hash == second.content_hash
+    first = readers.read([tmp_path])
+    for _ in range(100):  # pyoxigraph draws the labels of anonymous nodes at random
+        assert readers.read([tmp_path / "two.ttl", tmp_path / "one.ttl"]).content_hash == first.content_hash
     bnodes = [name for name in first.entities.names.to_pylist() if name.startswith("_:")]
     assert len(bnodes) == 4
     assert all(re.fullmatch(r"_:[0-9a-f]{10}-(x|\.\d)", name) for name in bnodes)
@@ -191,17 +187,12 @@ LINES = st.lists(
             lambda t: f"<http://x/{t[0]}> <http://x/note> {Literal(t[1])} ."
         ),
         st.tuples(st.sampled_from("ab"), st.sampled_from("cd")).map(
-            lambda t: (
-                f"_:r{t[0]}{t[1]} <http://www.w3.org/1999/02/22-rdf-syntax-ns#reifies> "
-                f"<<( <http://x/{t[0]}> <http://x/p> <http://x/{t[1]}> )>> ."
-            )
+            lambda t: f"_:r{t[0]}{t[1]} <{RDF}reifies> <<( <http://x/{t[0]}> <http://x/p> <http://x/{t[1]}> )>> ."
         ),
         st.tuples(st.sampled_from("ab"), st.sampled_from("cd"), st.sampled_from("abcde")).map(
             lambda t: f"_:r{t[0]}{t[1]} <http://x/q> <http://x/{t[2]}> ."
         ),
-        st.sampled_from("abT").map(
-            lambda s: f"<http://x/{s}> <http://www.w3.org/1999/02/22-rdf-syntax-ns#type> <http://x/T> ."
-        ),
+        st.sampled_from("abT").map(lambda s: f"<http://x/{s}> <{RDF}type> <http://x/T> ."),
     ),
     min_size=1,
     max_size=25,
@@ -239,7 +230,7 @@ COMPRESSIONS = {
     ".gz": gzip.compress,
     ".bz2": bz2.compress,
     ".xz": lzma.compress,
-    ".zst": zstandard.ZstdCompressor().compress,
+    ".zst": zstandard.ZstdCompressor(write_checksum=True).compress,
 }
 
 
@@ -257,18 +248,21 @@ def test_compressed_files_are_told_by_suffix_and_content(tmp_path, suffix, named
 
 @pytest.mark.parametrize("suffix", COMPRESSIONS)
 def test_a_truncated_stream_is_an_error(tmp_path, suffix):
-    content = COMPRESSIONS[suffix](random.Random(0).randbytes(50_000).hex().encode())
+    rng = random.Random(0)
+    lines = "".join(f"<http://x/{rng.randbytes(40).hex()}> <http://x/p> <http://x/b> .\n" for _ in range(3000))
+    content = COMPRESSIONS[suffix](lines.encode())
     (tmp_path / f"data.nt{suffix}").write_bytes(content[: len(content) // 2])
-    with pytest.raises((DataError, MalformedStatement), match=r"data\.nt\S+: .*(truncated|damaged)|expected|"):
+    with pytest.raises(DataError, match=r"data\.nt\S+: the compressed stream ends too early, the file is truncated"):
         readers.read([tmp_path / f"data.nt{suffix}"])
 
 
-def test_a_truncated_gzip_of_good_lines_is_an_error(tmp_path):
-    lines = "".join(f"<http://x/{random.Random(i).random()}> <http://x/p> <http://x/b> .\n" for i in range(20_000))
-    content = gzip.compress(lines.encode())
-    (tmp_path / "data.nt.gz").write_bytes(content[: len(content) // 2])
-    with pytest.raises(DataError, match=r"data\.nt\.gz: the compressed stream ends too early"):
-        readers.read([tmp_path / "data.nt.gz"])
+@pytest.mark.parametrize("suffix", [".gz", ".xz", ".zst"])
+def test_a_damaged_stream_is_an_error(tmp_path, suffix):
+    content = bytearray(COMPRESSIONS[suffix](random.Random(0).randbytes(5000).hex().encode()))
+    content[300:340] = b"\xff" * 40
+    (tmp_path / f"data.nt{suffix}").write_bytes(content)
+    with pytest.raises(DataError, match=r"data\.nt\S+: .*(damaged|cannot be read)"):
+        readers.read([tmp_path / f"data.nt{suffix}"])
 
 
 @pytest.mark.parametrize(
@@ -325,7 +319,7 @@ def test_paths_that_lead_nowhere(tmp_path):
     (tmp_path / "README.md").write_text("x")
     with pytest.raises(InputError, match=r"the folder holds only files with \.md"):
         readers.read([tmp_path])
-    with pytest.raises(InputError, match="'turtel' is not a format. Did you mean turtle"):
+    with pytest.raises(InputError, match=r"'turtel' is not a format\. Did you mean turtle"):
         readers.read([tmp_path], format="turtel")
     with pytest.raises(InputError, match="no sources were given"):
         readers.read([])

@@ -37,15 +37,10 @@ def test_preferred_language(rows, language):
     assert found[0] is None
     assert found[-1] is None
     for owner in range(5):
-        labels = {
-            code: text for o, kind, code, text in sorted(rows, reverse=True) if (o, kind) == (owner, TextKind.LABEL)
-        }
-        order = [code for code in (language, *FALLBACK_LANGUAGES, *sorted(labels)) if code in labels]
-        expected = min(t for o, k, c, t in rows if (o, k, c) == (owner, TextKind.LABEL, order[0])) if order else None
-        if expected is None or order[0] in (language, *FALLBACK_LANGUAGES):
-            assert found[owner + 1] == expected
-        else:
-            assert found[owner + 1] in labels.values()
+        labels = sorted((code, text) for o, kind, code, text in rows if (o, kind) == (owner, TextKind.LABEL))
+        order = dict.fromkeys((language, *FALLBACK_LANGUAGES, *(code for code, _ in labels)))
+        expected = next((text for wanted in order for code, text in labels if code == wanted), None)
+        assert found[owner + 1] == expected
 
 
 @settings(deadline=None)

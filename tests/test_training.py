@@ -137,7 +137,7 @@ def test_every_scorer_learns_the_ring(name: str, extra: dict[str, float]) -> Non
 
 def test_resumed_training_is_bit_for_bit_the_uninterrupted_one(tmp_path: Path) -> None:
     graph = ring()
-    chosen = settings(epochs=12, entity_dropout=0.2, optimizer="adam", learning_rate=0.01, evaluate_every=3)
+    chosen = settings(epochs=12, entity_dropout=0.2, averaging=0.8, optimizer="adam", learning_rate=0.01, evaluate_every=3)
     validate = lambda scorer: rank(scorer, graph, Split.VALID).figures()["mrr"]  # noqa: E731
 
     whole = scorers.build(chosen, n=graph.n, r=graph.r)
@@ -240,6 +240,21 @@ def test_early_stopping_ends_with_the_best_weights() -> None:
     history = fit(scorer, graph, chosen.training, validate=validate)
     assert (len(history.epochs), history.best_epoch, history.best_validation) == (4, 2, 0.5)
     assert torch.equal(scorer.state_dict()["entity"], kept[0.5])
+
+
+def test_averaged_weights_are_the_running_mean() -> None:
+    graph = ring()
+    after = [settings(epochs=epochs) for epochs in (1, 2, 3)]
+    each = []
+    for chosen in after:
+        scorer = scorers.build(chosen, n=graph.n, r=graph.r)
+        fit(scorer, graph, chosen.training)
+        each.append(scorer.state_dict()["entity"])
+    chosen = settings(epochs=3, averaging=0.5)
+    scorer = scorers.build(chosen, n=graph.n, r=graph.r)
+    fit(scorer, graph, chosen.training)
+    wanted = ((each[0] + each[1]) / 2 + each[2]) / 2
+    torch.testing.assert_close(scorer.state_dict()["entity"], wanted)
 
 
 def test_divergence_names_epoch_and_a_way_out() -> None:

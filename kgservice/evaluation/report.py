@@ -129,7 +129,7 @@ def write_report(
                 facts={**_provenance(graph), **details},
                 versions=_versions(),
                 counts=graph.counts(),
-                models=[_model_view(model) for model in models],
+                models=[_model_view(model, _series(number)) for number, model in enumerate(models)],
                 learning=_learning_charts(models),
                 rank_chart=_rank_chart(models, graph.n),
                 relations=_relation_rows(graph, models),
@@ -196,7 +196,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _model_view(model: ModelReport) -> dict[str, Any]:
+def _model_view(model: ModelReport, colour: str) -> dict[str, Any]:
     ranks = model.ranks
     rows = [("both sides", ranks.figures(), "main")]
     if len(ranks):
@@ -220,7 +220,7 @@ def _model_view(model: ModelReport) -> dict[str, Any]:
         "calibrations": [
             {"what": what, "made": made, "chart": chart}
             for what, made in model.calibrations.items()
-            if (chart := _reliability_chart(model.name, what, made)) is not None
+            if (chart := _reliability_chart(model.name, what, made, colour)) is not None
         ],
     }
 
@@ -343,7 +343,7 @@ def _learning_charts(models: Sequence[ModelReport]) -> list[Markup]:
         axes.set_ylabel(caption)
         axes.locator_params(axis="x", integer=True)
         if key == "validation":
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.04 * axes.get_ylim()[1])
         charts.append(_svg(figure, key, f"Line chart of {caption} by epoch: {'; '.join(told)}."))
     return charts
 
@@ -403,7 +403,7 @@ def _plain_number() -> Callable[[float, float], str]:
     return lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"
 
 
-def _reliability_chart(model: str, what: str, made: Calibration) -> Markup | None:
+def _reliability_chart(model: str, what: str, made: Calibration, colour: str) -> Markup | None:
     """What was said against what was true, with 95 % intervals; the axes end where the data end."""
     curve = np.array(made.figures.get("reliability", ()), dtype=np.float64).reshape(-1, 3)
     if not len(curve):
@@ -414,8 +414,11 @@ def _reliability_chart(model: str, what: str, made: Calibration) -> Markup | Non
     limit = next(limit for limit in (0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if limit >= min(reach * 1.05, 1.0))
     figure, axes = _chart(2.9, 2.7)
     axes.plot([0, limit], [0, limit], color=_MUTED, lw=1, ls=(0, (4, 3)))
-    axes.vlines(said, low, np.minimum(high, limit), color=_series(0), lw=1.2, alpha=0.6)
-    axes.plot(said, was, "o-", color=_series(0), ms=4, lw=1.4)
+    axes.vlines(said, low, np.minimum(high, limit), color=colour, lw=1.2, alpha=0.6)
+    axes.plot(said, was, "o-", color=colour, ms=4, lw=1.4, clip_on=False)
+    ticks = np.linspace(0, limit, 5)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xlim(0, limit)
     axes.set_ylim(0, limit)
     axes.set_box_aspect(1)
@@ -450,6 +453,7 @@ def _map(graph: KnowledgeGraph, model: ModelReport) -> dict[str, Any] | None:
     xy = (plane - plane.min(axis=0) - span / 2) * scale + [MAP_WIDTH / 2, height / 2]
 
     names = _labels(graph.texts, graph.entities, entities, graph)
+    has_label = np.array([label is not None for label in graph.texts.labels(entities)])
     group, captions = _map_groups(graph, entities)
     points: list[list[dict[str, Any]]] = [[] for _ in captions]
     for place, (x, y) in enumerate(xy.tolist()):
@@ -460,7 +464,8 @@ def _map(graph: KnowledgeGraph, model: ModelReport) -> dict[str, Any] | None:
         {"label": label, "points": part, "hue": number < hues}
         for number, (label, part) in enumerate(zip(captions, points, strict=True))
     ]
-    labels = _map_labels(xy, names, group, len(captions))
+    worth_naming = has_label if has_label.any() else ~has_label
+    labels = _map_labels(xy, names, np.where(worth_naming, group, -1), len(captions))
     return {"model": model.name, "height": height, "groups": groups, "labels": labels, "shown": len(entities)}
 
 
@@ -517,7 +522,7 @@ def _map_labels(xy: Floats, names: Sequence[str], group: npt.NDArray[np.int64], 
 
     Args:
         xy: float64 `[m, 2]`, best-connected first.
-        names, group: of each point.
+        names, group: of each point; one of group -1 gets no label.
         groups: how many there are.
     """
     turns = [np.flatnonzero(group == number)[: 3 * LABELS_PER_TYPE] for number in range(groups)]

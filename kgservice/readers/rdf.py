@@ -44,8 +44,9 @@ _LINE_SYNTAXES = (ox.RdfFormat.N_TRIPLES, ox.RdfFormat.N_QUADS)
 _DATASET_SYNTAXES = (ox.RdfFormat.N_QUADS, ox.RdfFormat.TRIG, ox.RdfFormat.JSON_LD)
 _BATCH_TRIPLES = 1 << 17
 _POSITION = re.compile(r"^Parser error .*?\d: |\s*\(line \d+\)$")
-# A random label that pyoxigraph gives to a node without one: 128 bits in hexadecimal that begin with a letter.
-_ANONYMOUS = re.compile(r"[a-f][0-9a-f]{31}")
+# A random label that pyoxigraph gives to a node without one: up to 128 bits in hexadecimal that begin with a letter.
+# A file's own label of that form is numbered too: as stable within the file, if it keeps its order.
+_ANONYMOUS = re.compile(r"[a-f][0-9a-f]{15,31}")
 _BNODE_OR_STRING = re.compile(r'"(?:[^"\\]|\\.)*"|_:([^\s]+)')
 
 

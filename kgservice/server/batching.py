@@ -1,7 +1,8 @@
 """Questions that arrive while others are being answered wait together and are answered as one batch.
 
-No question waits for company: a batch is whatever has gathered when a thread falls free. Under load this turns many
-products of one row with the candidates into one product of many rows, which costs little more.
+No question waits for company: a batch is whatever has gathered when the one before is done. Under load this turns many
+products of one row with the candidates into one product of many rows, which costs little more. One batch runs at a time,
+for the product inside takes every core anyway; other requests have their own threads.
 """
 
 from __future__ import annotations
@@ -42,13 +43,13 @@ class Batches:
     """Gathers single questions; belongs to one event loop.
 
     Args:
-        workers: where batches are answered, as many at the same time as there are threads.
+        workers: where batches are answered.
     """
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
         self._waiting: dict[Terms, list[_Waiting]] = {}
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: asyncio.Task[None] | None = None
 
     async def ask(self, terms: Terms, question: Question) -> bytes:
         """One answer as JSON.
@@ -63,17 +64,17 @@ class Batches:
         return await waiting.answer
 
     def _start(self) -> None:
-        while self._waiting and len(self._running) < self._workers.threads:
-            terms = next(iter(self._waiting))
-            gathered = self._waiting.pop(terms)
-            if rest := gathered[MAX_BATCH:]:
-                self._waiting[terms] = rest  # at the end of the line, behind other terms
-            task = asyncio.create_task(self._answer(terms, gathered[:MAX_BATCH]))
-            self._running.add(task)
-            task.add_done_callback(self._ended)
+        if self._running is not None or not self._waiting:
+            return
+        terms = next(iter(self._waiting))
+        gathered = self._waiting.pop(terms)
+        if rest := gathered[MAX_BATCH:]:
+            self._waiting[terms] = rest  # at the end of the line, behind other terms
+        self._running = asyncio.create_task(self._answer(terms, gathered[:MAX_BATCH]))
+        self._running.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
+        self._running = None
         self._start()
 
     async def _answer(self, terms: Terms, batch: Sequence[_Waiting]) -> None:

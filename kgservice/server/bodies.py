@@ -32,12 +32,9 @@ class Closed(BaseModel):
             name = unknown[0] if len(unknown[0]) <= 80 else unknown[0][:80] + "…"
             close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}"
-            # The texts go in as context, since a template would read braces in them.
-            raise PydanticCustomError(
-                "unknown_field",
-                "{name} is not a field here. {hint}",
-                {"name": repr(name), "hint": hint, "closest": close},
-            )
+            # As context, since a template would read braces in what the client sent.
+            text = f"{name!r} is not a field here. {hint}"
+            raise PydanticCustomError("unknown_field", "not a field here", {"text": text, "closest": close})
         return values
 
 

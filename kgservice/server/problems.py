@@ -199,7 +199,7 @@ def _field_error(problem: Mapping[str, Any]) -> FieldError:
     parts = [part for part in problem["loc"] if part not in ("one", "many")]
     where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).removeprefix(".")
     context = problem.get("ctx") or {}
-    message = str(problem["msg"]).removeprefix("Value error, ").rstrip(".")
+    message = str(context.get("text") or problem["msg"]).removeprefix("Value error, ").rstrip(".")
     given = problem.get("input")
     if problem["type"] not in ("missing", "string_too_long") and isinstance(given, str | int | float):
         shown = repr(given)

@@ -94,11 +94,12 @@ def fit(
     scorer.to(device)
     optimizer = _optimizer(scorer, settings)
     history, best = History(), _weights(scorer)
+    mean = _weights(scorer)
     saved = Checkpoint.load(checkpoint) if checkpoint else None
     if saved and saved.state["fingerprint"] == fingerprint:
         history = _history(saved)
         scorer.load_state_dict(_named(saved, "model/"))
-        best = _named(saved, "best/")
+        best, mean = _named(saved, "best/"), _named(saved, "mean/")
         restore_optimizer(optimizer, saved.tensors)
         logger.info("resumed %s after epoch %d", title, len(history.epochs))
 
@@ -113,24 +114,24 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * settings.learning_rate_decay ** (number - 1)
             epoch = _run_epoch(scorer, questions, optimizer, workspace, settings, number)
+            mean = _averaged(mean, scorer, settings.averaging, number)
             if validate and (number % settings.evaluate_every == 0 or number == settings.epochs):
-                scorer.eval()
-                figure = validate(scorer)
+                with _wearing(scorer, mean):
+                    figure = validate(scorer)
                 epoch = Epoch(epoch.epoch, epoch.loss, epoch.duration_s, figure)
                 history.validations_without_gain += 1
                 if figure > history.best_validation:
                     history.best_validation, history.best_epoch = figure, number
                     history.validations_without_gain = 0
-                    best = _weights(scorer)
+                    best = mean
             history.epochs.append(epoch)
             bar.update()
             bar.set_postfix(loss=f"{epoch.loss:.3f}", best=f"{max(history.best_validation, 0):.4f}")
             finished = number == settings.epochs or history.validations_without_gain >= settings.patience
             if checkpoint and (finished or time.monotonic() - last_saved > CHECKPOINT_EVERY_S):
-                _save(checkpoint, fingerprint, scorer, best, optimizer, history)
+                _save(checkpoint, fingerprint, scorer, {"best": best, "mean": mean}, optimizer, history)
                 last_saved = time.monotonic()
-    if history.best_epoch:
-        scorer.load_state_dict(best)
+    scorer.load_state_dict(best if history.best_epoch else mean)
     scorer.eval()
     logger.info("%s: %d epochs in %.1f s, best %s", title, len(history.epochs), history.duration_s, history.best_epoch)
     return history
@@ -235,6 +236,24 @@ def _weights(scorer: VectorScorer) -> dict[str, Tensor]:
     return {name: value.detach().cpu().clone() for name, value in scorer.state_dict().items()}
 
 
+def _averaged(mean: dict[str, Tensor], scorer: VectorScorer, share: float, number: int) -> dict[str, Tensor]:
+    """The running mean with this epoch's weights in it; a plain mean until so many epochs have gone as `share` spans."""
+    past = min(share, 1 - 1 / number)
+    return {name: past * mean[name] + (1 - past) * value if past else value for name, value in _weights(scorer).items()}
+
+
+@contextmanager
+def _wearing(scorer: VectorScorer, weights: dict[str, Tensor]) -> Iterator[None]:
+    """Give the scorer other weights for a while, in evaluation mode."""
+    own = _weights(scorer)
+    scorer.load_state_dict(weights)
+    scorer.eval()
+    try:
+        yield
+    finally:
+        scorer.load_state_dict(own)
+
+
 def _named(saved: Checkpoint, prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in saved.tensors.items() if name.startswith(prefix)}
 
@@ -243,13 +262,13 @@ def _save(
     path: Path,
     fingerprint: str,
     scorer: VectorScorer,
-    best: dict[str, Tensor],
+    kept: dict[str, dict[str, Tensor]],
     optimizer: torch.optim.Optimizer,
     history: History,
 ) -> None:
     tensors = {
         **{f"model/{name}": value for name, value in _weights(scorer).items()},
-        **{f"best/{name}": value for name, value in best.items()},
+        **{f"{what}/{name}": value.clone() for what, held in kept.items() for name, value in held.items()},
         **{name: value.cpu() for name, value in optimizer_tensors(optimizer).items()},
     }
     Checkpoint(tensors, {"fingerprint": fingerprint, "history": asdict(history)}).save(path)
