@@ -355,7 +355,7 @@ class Engine:
         scores = statement_scores(served.scorer, table)
         known = self.graph.known(QueryBatch.objects(subject, relation))
         calibration = served.calibrations.get("classification")
-        probabilities = calibration.probability(scores).tolist() if calibration else [None] * m
+        probabilities = calibration.probability(scores) if calibration else None
         names = [self._entities(ids, language) for ids in (subject, object)]
         relations = self._relations(relation, language)
         return [
@@ -366,8 +366,10 @@ class Engine:
                 relation=relations[row],
                 object=names[1][row],
                 score=float(scores[row]),
-                probability=probabilities[row],
-                decision=probabilities[row] >= calibration.threshold if calibration else None,
+                probability=float(probabilities[row]) if probabilities is not None else None,
+                decision=bool(probabilities[row] >= calibration.threshold)
+                if calibration and probabilities is not None
+                else None,
                 threshold=calibration.threshold if calibration else None,
                 population=calibration.population if calibration else None,
                 known=bool(np.isin(object[row], known[row])),
@@ -472,7 +474,7 @@ class Engine:
 
     def canaries(self, table: StatementTable, count: int = 8) -> list[dict[str, Any]]:
         """Questions about some of `table`'s statements with today's answers, for `replay_canaries`."""
-        chosen = np.unique(np.linspace(0, len(table) - 1, count).astype(int)) if len(table) else []
+        chosen = np.unique(np.linspace(0, len(table) - 1, count).astype(int))[: len(table)]
         made = []
         for name in self._models:
             for row in chosen:

@@ -258,8 +258,7 @@ def reindex(store: ReleaseStore, id: str | None, model: str | None, spec: str) -
         recipe = Recipe.load(inside / "recipe.toml", [f"models.{served.name}.index={spec}"])
         (inside / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
         (inside / "index.faiss").unlink(missing_ok=True)
-        if not index.exact:
-            index.save(inside / "index.faiss")
+        index.save(inside / "index.faiss")
         _write_json(inside / "metrics.json", {**parent.metrics(served.name), "index": figures})
 
     kept = ("recipe", "graph", "models")
@@ -278,8 +277,7 @@ def _write_model(recipe: Recipe, model: TrainedModel, folder: Path) -> None:
     (folder / "recipe.toml").write_text(alone.to_toml(), encoding="utf-8")
     weights = {name: tensor.detach().contiguous() for name, tensor in model.scorer.state_dict().items()}
     save_file(weights, folder / "weights.safetensors")
-    if not model.index.exact:
-        model.index.save(folder / "index.faiss")
+    model.index.save(folder / "index.faiss")
     _write_json(folder / "calibration.json", {what: made.to_json() for what, made in model.calibrations.items()})
     _write_json(folder / "metrics.json", model.metrics)
     card = model_card(alone, model.name, [model.metrics], calibrations=model.calibrations)

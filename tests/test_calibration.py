@@ -46,7 +46,9 @@ def test_a_known_law_is_recovered(method: str) -> None:
 
 def test_auto_takes_the_better_log_loss() -> None:
     score, true = logistic(3000)
-    losses = {m: Calibration.fit(score, true, population="", method=m).figures["log_loss"] for m in ("isotonic", "platt")}
+    losses = {
+        m: Calibration.fit(score, true, population="", method=m).figures["log_loss"] for m in ("isotonic", "platt")
+    }
     auto = Calibration.fit(score, true, population="", method="auto")
     assert auto.figures["log_loss"] == min(losses.values())
 
@@ -103,6 +105,8 @@ def test_population_says_which_negatives() -> None:
     negatives = StatementTable.build([0, 1, 2], [0, 0, 1], [3, 4, 5], split=[1, 1, 1])
     from dataclasses import replace
 
-    verified = calibrate_classification(small_scorer(graph), replace(graph, negatives=negatives), method="platt", limit=100)
+    verified = calibrate_classification(
+        small_scorer(graph), replace(graph, negatives=negatives), method="platt", limit=100
+    )
     assert verified is not None
     assert "verified" in verified.population

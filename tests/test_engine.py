@@ -45,7 +45,9 @@ def test_an_entity_may_be_given_as_curie_or_iri(engine: Engine, name: str) -> No
     assert ask(engine, subject=name, relation="ex:parent").subject.id == "ex:child3"
 
 
-@pytest.mark.parametrize("parts", [{"subject": "ex:child3", "relation": "ex:parent"}, {"relation": "ex:livesIn", "object": "ex:town1"}])
+@pytest.mark.parametrize(
+    "parts", [{"subject": "ex:child3", "relation": "ex:parent"}, {"relation": "ex:livesIn", "object": "ex:town1"}]
+)
 def test_known_answers_are_hidden_or_marked(engine: Engine, parts: dict[str, str]) -> None:
     graph = engine.graph
     relation = graph.relations.id(EX + parts["relation"][3:])
@@ -91,7 +93,9 @@ def test_bulk_equals_single_whatever_the_slots(engine: Engine) -> None:
     for question, answer in zip(questions, bulk, strict=True):
         single = engine.complete([question], k=5)[0]
         assert [c.id for c in single.candidates] == [c.id for c in answer.candidates]
-        np.testing.assert_allclose([c.score for c in single.candidates], [c.score for c in answer.candidates], rtol=1e-5)
+        np.testing.assert_allclose(
+            [c.score for c in single.candidates], [c.score for c in answer.candidates], rtol=1e-5
+        )
     assert engine.complete([]) == []
 
 

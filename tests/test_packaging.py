@@ -54,7 +54,9 @@ def test_the_installed_wheel_builds_a_release_outside_any_checkout(wheel: Path, 
     installed, work = tmp_path / "site", tmp_path / "work"
     zipfile.ZipFile(wheel).extractall(installed)
     work.mkdir()
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("KGSERVICE_")} | {"PYTHONPATH": str(installed)}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("KGSERVICE_")} | {
+        "PYTHONPATH": str(installed)
+    }
     quick = ["--set", "models.complex.training.epochs=2", "--set", "models.complex.width=16"]
     command = ["-c", "from kgservice.cli import main; main()", "build", "world", *quick, "--set", "search.encoder=none"]
     done = subprocess.run(
@@ -66,7 +68,9 @@ def test_the_installed_wheel_builds_a_release_outside_any_checkout(wheel: Path, 
 
 
 def test_help_imports_nothing_heavy() -> None:
-    code = "import sys; from kgservice.cli import cli; cli(['--help'], standalone_mode=False); print(sorted(sys.modules))"
+    code = (
+        "import sys; from kgservice.cli import cli; cli(['--help'], standalone_mode=False); print(sorted(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     for heavy in ("torch", "numpy", "pydantic", "fastapi", "pyarrow", "sklearn", "polars"):
         assert f"'{heavy}'" not in done.stdout, heavy
@@ -100,7 +104,10 @@ def test_a_mistyped_command_is_told_the_closest() -> None:
     ("installed", "message"),
     [
         ({}, "no FAISS is installed, so only exact indexes work. Mend it with: pip install 'kgservice[cpu]'"),
-        ({"faiss-cpu": "1", "faiss-gpu": "1"}, "faiss-cpu and faiss-gpu install the same module and overwrite each other"),
+        (
+            {"faiss-cpu": "1", "faiss-gpu": "1"},
+            "faiss-cpu and faiss-gpu install the same module and overwrite each other",
+        ),
     ],
 )
 def test_doctor_finds_none_and_two_of_faiss(installed: dict[str, str], message: str) -> None:

@@ -137,7 +137,9 @@ def test_every_scorer_learns_the_ring(name: str, extra: dict[str, float]) -> Non
 
 def test_resumed_training_is_bit_for_bit_the_uninterrupted_one(tmp_path: Path) -> None:
     graph = ring()
-    chosen = settings(epochs=12, entity_dropout=0.2, averaging=0.8, optimizer="adam", learning_rate=0.01, evaluate_every=3)
+    chosen = settings(
+        epochs=12, entity_dropout=0.2, averaging=0.8, optimizer="adam", learning_rate=0.01, evaluate_every=3
+    )
     validate = lambda scorer: rank(scorer, graph, Split.VALID).figures()["mrr"]  # noqa: E731
 
     whole = scorers.build(chosen, n=graph.n, r=graph.r)

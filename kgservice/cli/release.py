@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from kgservice.release import ReleaseStore
 
 
 @click.group()
@@ -69,7 +73,7 @@ def index(spec: str, id: str | None, model: str | None) -> None:
     click.echo(f"  kgservice release activate {child.id}")
 
 
-def _store():  # type: ignore[no-untyped-def]
+def _store() -> ReleaseStore:
     from kgservice.release import ReleaseStore
     from kgservice.resources import home
 

@@ -68,7 +68,7 @@ class Calibration:
         """
         methods: list[Literal["isotonic", "platt"]] = ["isotonic", "platt"]
         if method in ("isotonic", "platt"):
-            methods = [method]  # type: ignore[list-item]
+            methods = [method]
         fold = np.random.default_rng(seed).integers(0, FOLDS, len(score))
         outside = {}
         for name in methods:

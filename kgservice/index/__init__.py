@@ -58,6 +58,10 @@ class Index(Protocol):
         """Never answer these ids again."""
         ...
 
+    def save(self, path: Path) -> None:
+        """Write what `load` needs beside the vectors; nothing for an exact index."""
+        ...
+
 
 def build(spec: str, vectors: Tensor, metric: Metric) -> Index:
     """An index over float32 `[n, d]` candidates: `exact`, or a FAISS factory string.

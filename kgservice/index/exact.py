@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -86,6 +87,9 @@ class ExactIndex:
     def remove(self, ids: npt.ArrayLike) -> None:
         """See `Index.remove`."""
         self._removed[np.asarray(ids, dtype=np.int64)] = True
+
+    def save(self, path: Path) -> None:
+        """See `Index.save`."""
 
 
 def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ import re
 import time
 import uuid
 
+import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -20,6 +21,10 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
+
+
+_DRAINED_BYTES = 16 << 20
+_DRAINING_S = 2.0
 
 
 class Envelope:
@@ -59,7 +64,10 @@ class Envelope:
             await send(message)
 
         try:
-            if int(headers.get("content-length") or 0) > self.max_body_bytes:
+            announced = headers.get("content-length", "")
+            if announced.isdecimal() and (len(announced) > 18 or int(announced) > self.max_body_bytes):
+                if "expect" not in headers:  # else nothing was sent yet
+                    await _drain(receive)
                 raise self._too_large()
             await self.app(scope, self._counted(receive), send_wrapped)
         except RequestProblem as problem:
@@ -84,6 +92,8 @@ class Envelope:
             message = await receive()
             size += len(message.get("body", b""))
             if size > self.max_body_bytes:
+                if message.get("more_body"):
+                    await _drain(receive)
                 raise self._too_large()
             return message
 
@@ -95,3 +105,14 @@ class Envelope:
             f"The request body is longer than {self.max_body_bytes:,} bytes.",
             {"Connection": "close"},
         )
+
+
+async def _drain(receive: Receive) -> None:
+    """Read on for a while: a client that is cut off while it sends sees a broken connection and never the answer."""
+    size = 0
+    with anyio.move_on_after(_DRAINING_S):
+        while size <= _DRAINED_BYTES:
+            message = await receive()
+            size += len(message.get("body", b""))
+            if not message.get("more_body"):
+                return

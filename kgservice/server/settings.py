@@ -81,9 +81,9 @@ class ServerSettings(BaseModel):
 
 
 def _suggestion(variable: str, settings: type[BaseModel]) -> str:
-    known = [PREFIX + name.upper() for name in settings.model_fields] + list(ELSEWHERE)
-    close = difflib.get_close_matches(variable.upper(), known, n=1, cutoff=0.5)
-    return f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}."
+    known = [name.upper() for name in settings.model_fields] + [other.removeprefix(PREFIX) for other in ELSEWHERE]
+    close = difflib.get_close_matches(variable.upper().removeprefix(PREFIX), known, n=1, cutoff=0.5)
+    return f"Did you mean {PREFIX}{close[0]}?" if close else f"Known: {', '.join(PREFIX + name for name in known)}."
 
 
 def _explain(problem: Any) -> str:

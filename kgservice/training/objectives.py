@@ -126,7 +126,7 @@ class _GroupedSoftmax(torch.autograd.Function):
         return loss
 
     @staticmethod
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         # The loss is the last thing computed, so its gradient is one, or a scalar weight.
         scale = float(grad_output)
         gradients = [None if part is None else part if scale == 1.0 else part * scale for part in ctx.saved_tensors]
@@ -141,7 +141,7 @@ def _operands(queries: Tensor, candidates: Tensor, bias: Tensor | None, workspac
     if bias is None:
         if workspace.precision == torch.float32:
             return queries, candidates
-        e = workspace.buffer("candidates", *candidates.shape, candidates.device)
+        e = workspace.buffer("candidates", candidates.shape[0], candidates.shape[1], candidates.device)
         return queries.to(workspace.precision), e.copy_(candidates)
     d = queries.shape[1]
     wide = -(-(d + 3) // 32) * 32  # matrix units like multiples of 32

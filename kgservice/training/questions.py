@@ -54,7 +54,8 @@ class Questions:
     ) -> Iterator[tuple[Tensor, Tensor, Positives]]:
         """Every question once, in random order, as (anchor, relation, positives) of `size` questions."""
         order = torch.randperm(len(self), generator=generator).to(self.anchor.device)
-        for rows in order.split(size):
+        for start in range(0, len(order), size):
+            rows = order[start : start + size]
             yield self.anchor[rows], self.relation[rows], self._positives(rows, weighting)
 
     def _positives(self, rows: Tensor, weighting: Literal["triples", "questions"]) -> Positives:
