@@ -417,8 +417,7 @@ class Engine:
         texts: dict[TextKind, dict[str, list[str]]] = {kind: defaultdict(list) for kind in TextKind}
         for kind, code, text in graph.texts.rows(entity):
             texts[kind][code].append(text)
-        table = graph.statements
-        rows = np.concatenate([np.flatnonzero(table.subject == entity), np.flatnonzero(table.object == entity)])
+        rows = graph.rows_of(entity)
         literals = graph.literals.of(entity)
         named = self._entities(np.array([entity], np.int32), language, describe=True)[0]
         relations = self._relations(np.array([relation for relation, _ in literals], np.int32), language)

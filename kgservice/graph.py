@@ -134,6 +134,18 @@ class KnowledgeGraph:
         ends = np.concatenate([self.statements.subject[kept], self.statements.object[kept]])
         return np.bincount(ends, minlength=self.n)
 
+    def rows_of(self, entity: int) -> npt.NDArray[np.int64]:
+        """int64: the statements that have an entity as subject, then those that have it as object alone."""
+        table = self.statements
+        low, high = np.searchsorted(table.subject, [entity, entity + 1])
+        first, last = np.searchsorted(table.object, [entity, entity + 1], sorter=self._by_object)
+        as_object = np.sort(self._by_object[first:last])
+        return np.concatenate([np.arange(low, high), as_object[table.subject[as_object] != entity]])
+
+    @cached_property
+    def _by_object(self) -> npt.NDArray[np.int64]:
+        return np.argsort(self.statements.object, kind="stable")
+
     def known(self, queries: QueryBatch, level: Level = "triple", splits: Sequence[Split] = ALL_SPLITS) -> Ragged:
         """ragged `[b]`: what the graph already states in the hole of each question.
 

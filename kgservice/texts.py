@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -98,11 +99,15 @@ class Texts:
 
     def languages(self) -> list[str]:
         """Every language code that occurs, sorted."""
-        return sorted(pc.unique(self.language).to_pylist())
+        return list(self._languages)
+
+    @cached_property
+    def _languages(self) -> tuple[str, ...]:
+        return tuple(sorted(pc.unique(self.language).to_pylist()))
 
     def _preferred_rows(self, kind: TextKind, language: str) -> npt.NDArray[np.int64]:
         """int64 `[max owner + 1]`: the row to show, or -1; computed once per kind and language."""
-        if language not in self.languages():
+        if language not in self._languages:
             language = FALLBACK_LANGUAGES[0]  # one cache entry for all languages that do not occur
         key = (kind, language)
         if key not in self._preferred:

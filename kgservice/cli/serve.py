@@ -25,10 +25,13 @@ def serve(host: str | None, port: int | None, release: str | None, threads: int 
 
     import logging
 
+    import torch
     import uvicorn
 
     from kgservice.server.app import open_app
 
+    # Where cores are shared, two threads wait for each other for longer than a product of a small graph takes.
+    torch.set_num_threads(settings.compute_threads)
     logging.getLogger().setLevel(settings.log_level.upper())
     uvicorn.run(
         open_app(settings),

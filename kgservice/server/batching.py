@@ -1,8 +1,8 @@
 """Questions that arrive while others are being answered wait together and are answered as one batch.
 
 No question waits for company: a batch is whatever has gathered when the one before is done. Under load this turns many
-products of one row with the candidates into one product of many rows, which costs little more. One batch runs at a time,
-for the product inside takes every core anyway; other requests have their own threads.
+products of one row with the candidates into one product of many rows, which costs little more. One batch runs at a time:
+two would each be half as long. Other requests have the other threads.
 """
 
 from __future__ import annotations

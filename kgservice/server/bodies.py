@@ -43,7 +43,6 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Whole = Annotated[int, Strict(), BeforeValidator(_whole)]
 Flag = Annotated[bool, Strict()]
 Name = Annotated[str, Field(min_length=1, max_length=2048)]
 Names = Annotated[list[Name], Field(max_length=100)]
@@ -55,12 +54,26 @@ Model = Annotated[
     Annotated[str, Field(min_length=1, max_length=64)] | None,
     Field(description="A model of the release; by default the best by validation."),
 ]
-K = Annotated[Whole, Field(ge=1, le=MAX_K, description="How many, the best first.")]
+K = Annotated[int, Strict(), Field(ge=1, le=MAX_K, description="How many, the best first."), BeforeValidator(_whole)]
 TYPE_HELP = "Only entities of at least one of these types."
+
+
+_PARTS = ("subject", "relation", "object")
+_ONE_MISSING = [
+    {
+        "title": f"{hole} is asked for",
+        "required": [part for part in _PARTS if part != hole],
+        "properties": {part: {"type": "null" if part == hole else "string"} for part in _PARTS},
+    }
+    for hole in _PARTS
+]
+"""For readers of the OpenAPI document; the engine is the one who checks it."""
 
 
 class QuestionBody(Closed):
     """A statement with exactly one part left out: an IRI, a CURIE or an id in each of the others."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": _ONE_MISSING})  # type: ignore[dict-item]
 
     subject: Name | None = Field(None, description="The entity that the statement is about.")
     relation: Name | None = Field(None, description="What links the two.")

@@ -35,6 +35,9 @@ class ServerSettings(BaseModel):
     max_candidates: int = Field(100_000, ge=1, description="Candidates in one request: questions times k.")
     max_statements: int = Field(MAX_STATEMENTS, ge=1, description="Statements on one entity page.")
     threads: int = Field(2, ge=1, le=256, description="Requests answered at the same time.")
+    compute_threads: int = Field(
+        1, ge=1, le=256, description="Threads within one product of matrices; more pay from millions of entities on."
+    )
     max_waiting: int = Field(1000, ge=0, description="Requests that may wait for a thread; more get a 503.")
     ready_timeout_s: float = Field(5.0, gt=0, description="Seconds that /readyz gives its question.")
     docs: bool = Field(True, description="Serve the index page and /openapi.json.")

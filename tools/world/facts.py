@@ -30,6 +30,7 @@ def split_rows(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if line.strip()]
 
 
+@functools.cache
 def geonames_admin1() -> dict[str, str]:
     """GeoNames code of a first-level subdivision ("FR.11") → ISO 3166-2 code ("FR-IDF")."""
     lines = (_HERE / "admin1.tsv").read_text(encoding="utf-8").splitlines()

@@ -21,6 +21,8 @@ class FactError(ValueError):
 
 def fold(text: str) -> str:
     """Drop accents and all that is not ASCII: "Île-de-France" becomes "Ile-de-France"."""
+    if text.isascii() and "&" not in text:
+        return text
     decomposed = unicodedata.normalize("NFKD", text.translate(_LETTERS))
     return decomposed.encode("ascii", "ignore").decode("ascii")
 
@@ -177,6 +179,15 @@ class World:
     def objects(self, subject: str, relation: str) -> list[str]:
         """What is stated of the subject by the relation, in order of ids."""
         return sorted({s.object for s in self.statements if s.subject == subject and s.relation == relation})
+
+    def drop_unconnected(self) -> list[str]:
+        """Take out the entities of which nothing is stated, and return their ids: models could learn nothing of them."""
+        used = {key for statement in self.statements for key in (statement.subject, statement.object)}
+        used |= {value.removeprefix("world:") for s in self.statements for _, value in s.qualifiers}
+        alone = sorted(set(self.entities) - used)
+        for key in alone:
+            del self.entities[key]
+        return alone
 
     def _known(self, key: str) -> str:
         if key not in self.entities:

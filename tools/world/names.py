@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
-from babel import Locale
+from babel import Locale, UnknownLocaleError
 
 LANGUAGES = ("en", "de", "es", "fr", "ru", "zh", "ar", "ja")
 _LOCALES = {language: Locale.parse(language) for language in LANGUAGES}
@@ -48,19 +48,19 @@ def zone_city_names(zones: tuple[str, ...]) -> dict[str, str]:
 
 def zone_labels(city: str, names: Mapping[str, str]) -> dict[str, str]:
     """What CLDR calls a zone in each language ("Paris (Ortszeit)"), from the names of its city."""
-    return {
-        language: _section(locale, "zone_formats")["region"] % names.get(language, city)
-        for language, locale in _LOCALES.items()
-    }
+    found: dict[str, str] = {}
+    for language, locale in _LOCALES.items():
+        name = names.get(language, city)
+        # babel keeps the last of three patterns; in Russian that is the one for summer, and the general one is the bare name
+        found[language] = name if language == "ru" else _section(locale, "zone_formats")["region"] % name
+    return found
 
 
 def first_weekday(language: str, territory: str) -> int | None:
     """The first day of the week there (0 is Monday), or None where CLDR has no such locale."""
     try:
-        return Locale.parse(f"{language}_{territory}").first_week_day
-    except ValueError:
-        return None
-    except LookupError:  # babel's UnknownLocaleError is neither, in some versions
+        return int(Locale.parse(f"{language}_{territory}").first_week_day)
+    except UnknownLocaleError:
         return None
 
 

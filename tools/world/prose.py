@@ -25,13 +25,3 @@ def people(number: int) -> str:
     digits = len(str(number))
     rounded = round(number, -max(digits - 2, 0))
     return f"{rounded:,}"
-
-
-def a(noun: str) -> str:
-    """Put the indefinite article before a noun."""
-    return f"an {noun}" if noun[0].lower() in "aeio" else f"a {noun}"
-
-
-def listed(names: list[str]) -> str:
-    """ "A", "A and B", "A, B and C"."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -26,7 +26,7 @@ _COMPLETE_EXAMPLES: dict[str, Example] = {
     },
     "subject": {
         "summary": "Which countries use the euro? Known ones are shown too.",
-        "value": {"relation": "world:currency", "object": "world:EUR", "exclude_known": False},
+        "value": {"relation": "world:currency", "object": "world:Euro", "exclude_known": False},
     },
     "relation": {
         "summary": "How are France and Spain linked?",

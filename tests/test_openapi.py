@@ -1,0 +1,95 @@
+"""The committed OpenAPI document is the code's, describes everything, and its own examples fit it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+from starlette.testclient import TestClient
+
+from kgservice.release import ReleaseStore
+from kgservice.resources import share
+from kgservice.server import openapi
+from kgservice.server.app import open_app
+from kgservice.server.bodies import ClassifyBody, CompleteBody
+from kgservice.server.problems import KINDS
+from kgservice.server.settings import ServerSettings
+
+BODIES: dict[str, TypeAdapter[Any]] = {
+    "complete": TypeAdapter(CompleteBody),
+    "classify": TypeAdapter(ClassifyBody),
+}
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(openapi.document())
+    return loaded
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method.upper()} {path}", operation
+
+
+def test_the_committed_document_is_the_codes() -> None:
+    committed = (share() / "api" / "openapi.json").read_text(encoding="utf-8")
+    assert committed == openapi.document(), "run: python -m kgservice.server.openapi"
+
+
+def test_every_operation_is_described(document: dict[str, Any]) -> None:
+    tags = {tag["name"] for tag in document["tags"]}
+    seen = set()
+    for name, operation in operations(document):
+        assert operation["summary"].endswith("?"), name
+        assert operation["description"], name
+        assert set(operation["tags"]) <= tags, name
+        assert operation["operationId"] not in seen
+        seen.add(operation["operationId"])
+        assert "500" in operation["responses"], name
+        for status, response in operation["responses"].items():
+            assert "X-Request-Id" in response["headers"], (name, status)
+            if int(status) >= 400:
+                assert list(response["content"]) == ["application/problem+json"], (name, status)
+                assert int(status) in {kind.status for kind in KINDS.values()}
+
+
+def test_every_field_of_the_answers_is_named_with_its_type(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    assert {"Answer", "Answers", "Candidate", "Verdict", "SearchResult", "EntityPage", "Releases", "Problem"} <= set(
+        schemas
+    )
+    assert not any("Validation" in name for name in schemas)
+    assert set(schemas["Candidate"]["properties"]) == {
+        "id", "label", "description", "score", "probability", "rank", "known",
+    }  # fmt: skip
+    assert "calibrated" in schemas["Candidate"]["properties"]["probability"]["description"]
+    for name, schema in schemas.items():
+        assert "Attributes:" not in schema.get("description", ""), name
+
+
+def test_bodies_are_closed(document: dict[str, Any]) -> None:
+    for name in ("CompleteOne", "CompleteMany", "QuestionBody", "ClassifyOne", "ClassifyMany", "StatementBody"):
+        assert document["components"]["schemas"][name]["additionalProperties"] is False
+
+
+def test_examples_fit_their_schemas_and_are_answered(document: dict[str, Any], release_store: ReleaseStore) -> None:
+    with TestClient(open_app(ServerSettings(home=release_store.folder.parent))) as client:
+        for name, operation in operations(document):
+            if "requestBody" not in operation:
+                continue
+            examples = operation["requestBody"]["content"]["application/json"]["examples"]
+            assert len(examples) >= 2
+            for example in examples.values():
+                BODIES[operation["operationId"]].validate_python(example["value"])
+                response = client.post(name.partition(" ")[2], json=example["value"])
+                assert response.status_code == 200, (example["value"], response.text)
+
+
+def test_no_outside_address_is_named(document: dict[str, Any]) -> None:
+    assert "http://" not in json.dumps(document)
+    assert "https://" not in json.dumps(document)
