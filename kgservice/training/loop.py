@@ -6,6 +6,7 @@ that was killed and resumed gives, on the CPU, bit for bit the weights of one th
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -91,6 +92,7 @@ def fit(
         TrainingDiverged: the loss is not a number.
     """
     device = resolve_device(settings.device)
+    keep_freed_memory()
     scorer.to(device)
     optimizer = _optimizer(scorer, settings)
     history, best = History(), _weights(scorer)
@@ -154,6 +156,16 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
             fast = any(getattr(torch.cpu, probe, bool)() for probe in probes)
         name = "bfloat16" if fast else "float32"
     return torch.bfloat16 if name == "bfloat16" else torch.float32
+
+
+def keep_freed_memory() -> None:
+    """Let glibc reuse large freed blocks instead of returning them: fresh pages took a third of a step's time."""
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(ctypes.c_int(-3), ctypes.c_int(32 << 20))  # M_MMAP_THRESHOLD, at its largest
+        libc.mallopt(ctypes.c_int(-1), ctypes.c_int(1 << 30))  # M_TRIM_THRESHOLD
+    except (OSError, AttributeError):
+        logger.debug("not glibc: memory is returned as the system likes")
 
 
 @contextmanager

@@ -111,6 +111,10 @@ class Gazetteer:
         """The id of a kept city."""
         return self._city_of[place.geonames_id]
 
+    def largest_in(self, country: str) -> Place:
+        """The most populous place of the country, kept or not."""
+        return self._in_country[country][0]
+
     def is_kept(self, place: Place) -> bool:
         """Whether the place is a city of the graph."""
         return place.geonames_id in self._city_of
@@ -244,11 +248,8 @@ def add_capitals(world: World, gazetteer: Gazetteer) -> None:
     named = dict(rows("countries", "largest_city"))
     for code, name in named.items():
         world.say(world.of("country", code), "largestCity", gazetteer.city(name, code))
-    first: dict[str, Place] = {}
-    for place in sorted(gazetteer.kept, key=lambda place: (-place.population, place.geonames_id)):
-        first.setdefault(place.country, place)
     for code, (capital, _) in gazetteer.capitals.items():  # elsewhere the capital, where GeoNames has no larger city
-        if capital and code not in named and first[code] is capital and capital.population > 0:
+        if capital and code not in named and gazetteer.largest_in(code) is capital and capital.population > 0:
             world.say(world.of("country", code), "largestCity", gazetteer.id_of(capital))
 
 
