@@ -109,7 +109,7 @@ def fit(
     workspace = Workspace(resolve_precision(settings.precision, device))
     last_saved = time.monotonic()
     bar = tqdm(total=settings.epochs, initial=len(history.epochs), desc=title, unit="epoch", disable=None)
-    with bar, matmul_precision("medium"):
+    with bar:
         for number in range(len(history.epochs) + 1, settings.epochs + 1):
             if history.validations_without_gain >= settings.patience:
                 break
@@ -166,17 +166,6 @@ def keep_freed_memory() -> None:
         libc.mallopt(ctypes.c_int(-1), ctypes.c_int(1 << 30))  # M_TRIM_THRESHOLD
     except (OSError, AttributeError):
         logger.debug("not glibc: memory is returned as the system likes")
-
-
-@contextmanager
-def matmul_precision(name: str) -> Iterator[None]:
-    """`medium` lets oneDNN multiply float32 matrices about three times faster than MKL at float32-grade error."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(name)
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def _optimizer(scorer: VectorScorer, settings: TrainingSettings) -> torch.optim.Optimizer:
