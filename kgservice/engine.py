@@ -1,7 +1,6 @@
 """The engine: a release answers completion, classification, search and entity questions.
 
-Everything a door (REST, terminal, batch) gives out is a plain frozen dataclass made here, with labels beside ids and the
-release that answered.
+It gives out the frozen dataclasses of `answers`, with labels beside ids and the release that answered.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import logging
 import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +20,21 @@ import numpy.typing as npt
 import torch
 
 from kgservice import index as indexes
+from kgservice.answers import (
+    MAX_K,
+    MAX_STATEMENTS,
+    Answer,
+    Candidate,
+    EntityPage,
+    Match,
+    Named,
+    QualifierView,
+    Question,
+    SearchResult,
+    StatementView,
+    Value,
+    Verdict,
+)
 from kgservice.errors import CorruptRelease, DataError, InvalidQuestion, UnknownModel
 from kgservice.evaluation.calibration import Calibration, completion_feature, statement_scores
 from kgservice.index import ExactIndex, Index
@@ -35,185 +49,6 @@ from kgservice.statements import StatementTable
 from kgservice.texts import TextKind, Texts
 
 logger = logging.getLogger(__name__)
-
-MAX_K = 1000
-MAX_STATEMENTS = 1000
-
-
-@dataclass(frozen=True)
-class Question:
-    """A statement with exactly one of its three parts missing, in the user's words: ids, CURIEs or IRIs."""
-
-    subject: str | None = None
-    relation: str | None = None
-    object: str | None = None
-
-    @property
-    def slot(self) -> Slot:
-        """The part that is missing.
-
-        Raises:
-            InvalidQuestion: none is, or more than one.
-        """
-        missing = [slot for slot in (Slot.SUBJECT, Slot.RELATION, Slot.OBJECT) if not getattr(self, slot.value)]
-        if len(missing) != 1:
-            found = "none is" if not missing else " and ".join(missing) + " are"
-            raise InvalidQuestion(f"exactly one of subject, relation and object must be missing; {found}")
-        return missing[0]
-
-
-@dataclass(frozen=True)
-class Named:
-    """Something with an id that every endpoint takes, and what people call it."""
-
-    id: str
-    label: str | None
-    description: str | None = None
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One way to fill the hole.
-
-    Attributes:
-        id, label, description: of the entity or relation.
-        score: the model's, higher is better; comparable within one answer only.
-        probability: that this is a true answer, where the model was calibrated and the graph does not state it already.
-        rank: from 1.
-        known: whether the graph states it.
-    """
-
-    id: str
-    label: str | None
-    description: str | None
-    score: float
-    probability: float | None
-    rank: int
-    known: bool
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The candidates for one question.
-
-    Attributes:
-        release: `id@revision` of what answered.
-        model: name of the model.
-        subject, relation, object: the question echoed, None where the hole is.
-        exact: whether every candidate was scored.
-        population: what a probability speaks of, or None where the model is not calibrated.
-        candidates: the best first.
-    """
-
-    release: str
-    model: str
-    subject: Named | None
-    relation: Named | None
-    object: Named | None
-    exact: bool
-    population: str | None
-    candidates: list[Candidate]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether one statement is true.
-
-    Attributes:
-        score: the model's, mean of both directions.
-        probability: that it is true, where the model is calibrated.
-        decision: true from `threshold` on; None where the model is not calibrated.
-        threshold: the probability that parts true from false best on validation data.
-        population: what the probability speaks of.
-        known: whether the graph states it.
-    """
-
-    release: str
-    model: str
-    subject: Named
-    relation: Named
-    object: Named
-    score: float
-    probability: float | None
-    decision: bool | None
-    threshold: float | None
-    population: str | None
-    known: bool
-
-
-@dataclass(frozen=True)
-class Value:
-    """An entity, or a literal with its datatype."""
-
-    id: str | None
-    label: str | None
-    datatype: str | None = None
-    language: str | None = None
-
-
-@dataclass(frozen=True)
-class QualifierView:
-    """A relation and a value that hold beside a statement."""
-
-    relation: Named
-    value: Value
-
-
-@dataclass(frozen=True)
-class StatementView:
-    """A statement of the graph with its qualifiers, labels resolved."""
-
-    subject: Named
-    relation: Named
-    object: Value
-    qualifiers: list[QualifierView] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class EntityPage:
-    """What the graph holds about one entity.
-
-    Attributes:
-        labels, descriptions: by language.
-        aliases: by language.
-        statements: where it is the subject, literals included, then where it is the object.
-        statement_count: how many there are in all.
-    """
-
-    release: str
-    id: str
-    iri: str
-    label: str | None
-    description: str | None
-    labels: Mapping[str, str]
-    descriptions: Mapping[str, str]
-    aliases: Mapping[str, list[str]]
-    types: list[Named]
-    statements: list[StatementView]
-    statement_count: int
-
-
-@dataclass(frozen=True)
-class Match:
-    """An entity that a search found."""
-
-    id: str
-    label: str | None
-    description: str | None
-    types: list[Named]
-    score: float
-    matched: str | None
-    kind: str
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """What a search found, and whether meaning was searched beside names."""
-
-    release: str
-    query: str
-    dense: bool
-    matches: list[Match]
 
 
 @dataclass(frozen=True)

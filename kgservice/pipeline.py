@@ -308,6 +308,10 @@ def _write_report(recipe: Recipe, graph: KnowledgeGraph, trained: list[TrainedMo
         for model in trained
     ]
     details = {"recipe": recipe.name, "graph": graph.content_hash[:12], "kgservice": __version__}
+    if recipe.graph.dataset is not None:
+        from kgservice import datasets
+
+        details["licence"] = datasets.manifest(recipe.graph.dataset).licence
     write_report(path, title=recipe.description or recipe.name, graph=graph, models=models, details=details)
 
 

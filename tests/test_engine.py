@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from kgservice import pipeline
-from kgservice.engine import Engine, Question
+from kgservice.answers import Question
+from kgservice.engine import Engine
 from kgservice.errors import InvalidQuestion, UnknownEntity, UnknownModel, UnknownRelation, UnknownType
 from kgservice.query import QueryBatch
 from kgservice.release import ReleaseStore

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from kgservice import pipeline
-from kgservice.engine import Engine, Question
+from kgservice.answers import Question
+from kgservice.engine import Engine
 from kgservice.errors import CorruptRelease, UnknownRelease
 from kgservice.release import ReleaseStore
 from tests.conftest import family_recipe

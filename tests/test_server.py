@@ -21,7 +21,8 @@ import pytest
 import uvicorn
 from starlette.testclient import TestClient
 
-from kgservice.engine import Engine, Question
+from kgservice.answers import Question
+from kgservice.engine import Engine
 from kgservice.errors import CorruptRelease, RecipeError
 from kgservice.release import ReleaseStore
 from kgservice.server import problems

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from kgservice.engine import Answer, Engine, EntityPage, Named, SearchResult, StatementView, Verdict
+    from kgservice.answers import Answer, EntityPage, Named, SearchResult, StatementView, Verdict
+    from kgservice.engine import Engine
 
 HOLES = ("?", "_")
 """What stands for the missing part; `_` needs no quotes in any shell."""
@@ -54,7 +55,7 @@ def complete(
     as_json: bool,
 ) -> None:
     """Ask for what is missing: put _ in its place, such as: complete world:France world:memberOf _."""
-    from kgservice.engine import Question
+    from kgservice.answers import Question
 
     question = Question(*(None if part in HOLES else part for part in (subject, relation, object)))
     answer = _open(release).complete(

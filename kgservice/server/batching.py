@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import orjson
 
-from kgservice.engine import Engine, Question
+from kgservice.answers import Question
+from kgservice.engine import Engine
 from kgservice.errors import KGServiceError
 from kgservice.server.work import Workers
 

@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Strict, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-from kgservice.engine import MAX_K, MAX_STATEMENTS, Question
+from kgservice.answers import MAX_K, MAX_STATEMENTS, Question
 from kgservice.server.problems import RequestProblem
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from kgservice.engine import Answer, Verdict
+from kgservice.answers import Answer, Verdict
 
 
 @dataclass(frozen=True)

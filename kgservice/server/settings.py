@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from kgservice import resources
-from kgservice.engine import MAX_K, MAX_STATEMENTS
+from kgservice.answers import MAX_K, MAX_STATEMENTS
 from kgservice.errors import RecipeError
 
 PREFIX = "KGSERVICE_"

@@ -337,7 +337,7 @@ def _pykeen_model(graph: KnowledgeGraph, settings: Settings) -> tuple[Any, Any]:
         _triples(graph, Split.TRAIN),
         num_entities=graph.n,
         num_relations=graph.r,
-        create_inverse_triples=settings["loop"] != "symmetric",
+        create_inverse_triples=True,
     )
     better: dict[str, Any] = {}
     if not settings.get("defaults"):  # its own initial weights have variance one, and a penalty
@@ -350,13 +350,11 @@ def _pykeen_model(graph: KnowledgeGraph, settings: Settings) -> tuple[Any, Any]:
 
 
 def _loop(model: Any, factory: Any, optimizer: Any, settings: Settings) -> Any:
-    from pykeen.training import LCWATrainingLoop, SLCWATrainingLoop, SymmetricLCWATrainingLoop
+    from pykeen.training import LCWATrainingLoop, SLCWATrainingLoop
 
     parts = {"model": model, "triples_factory": factory, "optimizer": optimizer}
     if settings["loop"] == "lcwa":
         return LCWATrainingLoop(**parts)
-    if settings["loop"] == "symmetric":
-        return SymmetricLCWATrainingLoop(**parts)
     return SLCWATrainingLoop(**parts, negative_sampler_kwargs={"num_negs_per_pos": settings["negatives"]})
 
 

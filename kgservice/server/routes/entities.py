@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from kgservice.engine import EntityPage, SearchResult
+from kgservice.answers import EntityPage, SearchResult
 from kgservice.errors import InvalidQuestion
 from kgservice.server.bodies import EntityQuery, SearchQuery
 from kgservice.server.documentation import responses

@@ -5,7 +5,8 @@ from __future__ import annotations
 import anyio
 from fastapi import APIRouter, Response
 
-from kgservice.engine import Engine, Question
+from kgservice.answers import Question
+from kgservice.engine import Engine
 from kgservice.server.documentation import responses
 from kgservice.server.problems import RequestProblem
 from kgservice.server.schemas import Health

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Response
 from fastapi.openapi.models import Example
 
-from kgservice.engine import Answer, Verdict
+from kgservice.answers import Answer, Verdict
 from kgservice.server.batching import Terms
 from kgservice.server.bodies import ClassifyBody, ClassifyMany, CompleteBody, CompleteMany, JsonRoute
 from kgservice.server.documentation import responses
