@@ -349,13 +349,13 @@ class Engine:
         calibration = served.calibrations.get(slot.value)
         # A probability is read off a candidate's share among the `width` best unknown ones: see calibration.
         width = max(k, served.settings.calibration.width) if calibration else k
-        known = graph.known(batch)
+        known, loops = graph.known(batch), graph.loops(batch)
         index = served.relation_index if slot is Slot.RELATION else served.index
         if slot is Slot.RELATION:
             allow = graph.linking
         with torch.inference_mode():
             vectors = served.scorer.query_vectors(batch)
-        ids, scores = index.search(vectors, width, known, allow)
+        ids, scores = index.search(vectors, width, known.union(loops), allow)
         probability: npt.NDArray[np.float64] | None = None
         if calibration:
             probability = calibration.probability(completion_feature(scores[:, : served.settings.calibration.width]))
@@ -363,9 +363,7 @@ class Engine:
             probability = np.pad(probability, ((0, 0), (0, missing)), constant_values=0.0)
         is_known = np.zeros(ids.shape, dtype=bool)
         if not exclude_known:
-            ids, scores, probability, is_known = self._with_known(
-                index, vectors, known, allow, k, ids, scores, probability
-            )
+            ids, scores, probability, is_known = self._with_known(index, vectors, known, loops, allow, k, probability)
         ids, scores = ids[:, :k], scores[:, :k]
         echo = self._echo(batch, language)
         name_of = self._relations if slot is Slot.RELATION else self._entities
@@ -404,14 +402,13 @@ class Engine:
         index: Index,
         vectors: torch.Tensor,
         known: Ragged,
+        loops: Ragged,
         allow: npt.NDArray[np.bool_] | None,
         k: int,
-        ids: npt.NDArray[np.int32],
-        scores: npt.NDArray[np.float32],
         probability: npt.NDArray[np.float64] | None,
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32], npt.NDArray[np.float64] | None, npt.NDArray[np.bool_]]:
         """The best k of known and unknown together; unknown ones keep their probability."""
-        every, all_scores = index.search(vectors, k, None, allow)
+        every, all_scores = index.search(vectors, k, loops, allow)
         stride = np.int64(1) << 32
         row = np.arange(len(every), dtype=np.int64)[:, None] * stride
         is_known = np.isin(row + every, known.rows() * stride + known.values)

@@ -157,6 +157,20 @@ class KnowledgeGraph:
         index = self.answers(queries.slot, level, tuple(splits))
         return index.lookup(self._keys(queries.slot, level, queries))
 
+    @cached_property
+    def irreflexive(self) -> npt.NDArray[np.bool_]:
+        """bool `[r]`: the relations that link no entity to itself in any statement."""
+        irreflexive = np.ones(self.r, dtype=bool)
+        irreflexive[self.statements.relation[self.statements.subject == self.statements.object]] = False
+        return irreflexive
+
+    def loops(self, queries: QueryBatch) -> Ragged:
+        """ragged `[b]`: the anchor itself, where its relation is irreflexive; it competes in ranks, but is no answer."""
+        if queries.slot is Slot.RELATION:
+            return Ragged.empty(len(queries))
+        chosen = self.irreflexive[queries.relation]
+        return Ragged(offsets_of(chosen.astype(np.int64)), queries.anchor[chosen])
+
     def answers(self, slot: Slot, level: Level = "triple", splits: tuple[Split, ...] = ALL_SPLITS) -> AnswerIndex:
         """The index behind `known`, built once per slot, level and splits."""
         key = (slot, level, splits)

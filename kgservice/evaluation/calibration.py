@@ -169,7 +169,7 @@ def calibrate_completion(
     }[slot]()
     if not len(queries):
         return None
-    given = graph.known(queries, splits=(Split.TRAIN, Split.CONTEXT))
+    given = graph.known(queries, splits=(Split.TRAIN, Split.CONTEXT)).union(graph.loops(queries))
     truth = graph.known(queries, splits=(Split.VALID,))
     allow = graph.linking if slot is Slot.RELATION else None
     features, true = [], []
