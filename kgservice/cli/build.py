@@ -127,7 +127,7 @@ def describe(release: Release) -> None:
 _TRY = """
 Try:
   curl -s localhost:{port}/v1/complete -H 'content-type: application/json' \\
-       -d '{{"subject": "world:France", "relation": "world:borders", "k": 5}}'
+       -d '{{"relation": "world:memberOf", "object": "world:European_Union", "k": 5}}'
   curl -s localhost:{port}/v1/classify -H 'content-type: application/json' \\
        -d '{{"subject": "world:Japan", "relation": "world:currency", "object": "world:Japanese_Yen"}}'
   curl -s 'localhost:{port}/v1/search?q=jermany'
