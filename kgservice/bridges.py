@@ -131,25 +131,22 @@ def _triples(graph: KnowledgeGraph) -> Iterator[tuple[Any, Any, Any]]:
     relations = [_node(name) for name in graph.relations.names.to_pylist()]
     types = [_node(name) for name in graph.types.vocabulary.names.to_pylist()]
     literals = [_literal(text) for text in graph.literals.vocabulary.names.to_pylist()]
-    table = graph.statements
-    for row in range(len(table)):
-        triple = entities[table.subject[row]], relations[table.relation[row]], entities[table.object[row]]
-        yield triple
-        if pairs := table.qualifiers(row):
-            statement = BNode()
-            yield statement, RDF.type, RDF.Statement
-            for predicate, part in zip((RDF.subject, RDF.predicate, RDF.object), triple, strict=True):
-                yield statement, predicate, part
-            for relation, value in pairs:
-                yield statement, relations[relation], entities[value] if value >= 0 else literals[-1 - value]
+    for table, objects in ((graph.statements, entities), (graph.literals.statements, literals)):
+        for row in range(len(table)):
+            triple = entities[table.subject[row]], relations[table.relation[row]], objects[table.object[row]]
+            yield triple
+            if pairs := table.qualifiers(row):
+                statement = BNode()
+                yield statement, RDF.type, RDF.Statement
+                for predicate, part in zip((RDF.subject, RDF.predicate, RDF.object), triple, strict=True):
+                    yield statement, predicate, part
+                for relation, value in pairs:
+                    yield statement, relations[relation], entities[value] if value >= 0 else literals[-1 - value]
     for texts, owners in ((graph.texts, entities), (graph.relation_texts, relations), (graph.types.texts, types)):
         for owner, kind, language, text in texts.items():
             yield owners[owner], predicate_of[kind], Text(text, lang=language or None)
     for entity, type_ in zip(graph.types.of_entity.rows().tolist(), graph.types.of_entity.values.tolist(), strict=True):
         yield entities[entity], RDF.type, types[type_]
-    facts = graph.literals
-    for subject, relation, literal in zip(facts.subject, facts.relation, facts.literal, strict=True):
-        yield entities[subject], relations[relation], literals[literal]
 
 
 def _node(name: str) -> Any:

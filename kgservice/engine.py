@@ -184,9 +184,9 @@ class Engine:
         object = np.array([self.entities.resolve(o) for _, _, o in statements], dtype=np.int32)
         m = len(statements)
         # Built by hand: the rows must stay in the order they were asked.
-        table = StatementTable(
-            subject, relation, object, np.zeros(m, np.int8), np.zeros(m + 1, np.int64), *(np.empty(0, np.int32),) * 2
-        )
+        split, rank, references = np.zeros(m, np.int8), np.zeros(m, np.int8), np.zeros(m, np.int32)
+        no_pairs = np.zeros(m + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.int32)
+        table = StatementTable(subject, relation, object, split, rank, references, *no_pairs)
         scores = statement_scores(served.scorer, table)
         known = self.graph.known(QueryBatch.objects(subject, relation))
         calibration = served.calibrations.get("classification")
@@ -253,14 +253,10 @@ class Engine:
         for kind, code, text in graph.texts.rows(entity):
             texts[kind][code].append(text)
         rows = graph.rows_of(entity)
-        literals = graph.literals.of(entity)
+        facts = graph.literals.rows_of(entity)
         named = self._entities(np.array([entity], np.int32), language, describe=True)[0]
-        relations = self._relations(np.array([relation for relation, _ in literals], np.int32), language)
-        literal_views = [
-            StatementView(named, relation, self._literal(literal))
-            for relation, (_, literal) in zip(relations, literals, strict=True)
-        ]
-        views = (literal_views + self._statements(rows[:limit], language))[:limit]
+        views = self._facts(facts[:limit], language)
+        views += self._statements(rows[: limit - len(views)], language)
         return EntityPage(
             release=self.release_name,
             id=named.id,
@@ -272,7 +268,7 @@ class Engine:
             aliases=dict(texts[TextKind.ALIAS]),
             types=self._types(entity, language),
             statements=views,
-            statement_count=len(rows) + len(literals),
+            statement_count=len(rows) + len(facts),
         )
 
     @cached_property
@@ -456,13 +452,23 @@ class Engine:
         relations = self._relations(table.relation[rows], language)
         objects = self._entities(table.object[rows], language)
         return [
-            StatementView(subject, relation, Value(object.id, object.label), self._qualifiers(row, language))
+            StatementView(subject, relation, Value(object.id, object.label), self._qualifiers(table, row, language))
             for row, subject, relation, object in zip(rows.tolist(), subjects, relations, objects, strict=True)
         ]
 
-    def _qualifiers(self, row: int, language: str) -> list[QualifierView]:
+    def _facts(self, rows: npt.NDArray[np.int64], language: str) -> list[StatementView]:
+        table = self.graph.literals.statements
+        subjects = self._entities(table.subject[rows], language)
+        relations = self._relations(table.relation[rows], language)
+        literals = table.object[rows].tolist()
+        return [
+            StatementView(subject, relation, self._literal(literal), self._qualifiers(table, row, language))
+            for row, subject, relation, literal in zip(rows.tolist(), subjects, relations, literals, strict=True)
+        ]
+
+    def _qualifiers(self, table: StatementTable, row: int, language: str) -> list[QualifierView]:
         views = []
-        for relation, value in self.graph.statements.qualifiers(row):
+        for relation, value in table.qualifiers(row):
             named = self._relations(np.array([relation], np.int32), language)[0]
             if value < 0:
                 views.append(QualifierView(named, self._literal(-1 - value)))

@@ -12,20 +12,25 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgservice.statements import StatementTable
 from kgservice.vocabulary import Vocabulary
 
 Ids = npt.NDArray[np.int32]
 
 XSD = "http://www.w3.org/2001/XMLSchema#"
+WIKIBASE = "http://wikiba.se/ontology#"
 _LITERAL = re.compile(r'"((?:[^"\\]|\\.)*)"(?:@([A-Za-z0-9-]+)|\^\^<([^>]*)>)?', re.DOTALL)
 # Canonical N-Triples: seven short escapes, \uXXXX for the other control characters, all else as it is.
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"}
 _UNESCAPES = {escaped[1]: plain for plain, escaped in _ESCAPES.items()}
 _ESCAPED = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|(.))", re.DOTALL)
 _TO_ESCAPE = re.compile(r'[\\"\x00-\x1f\x7f]')
-_DATE = re.compile(r"([+-]?\d{4,})(?:-(\d\d)(?:-(\d\d))?)?")
 _NUMBERS = {XSD + name for name in ("integer", "decimal", "double", "float", "int", "long", "nonNegativeInteger")}
 _DATES = {XSD + name for name in ("date", "dateTime", "gYear", "gYearMonth")}
+QUANTITY, TIME = WIKIBASE + "Quantity", WIKIBASE + "Time"
+_DATE = r"^(?P<year>[+-]?\d{4,18})(?:-(?P<month>\d\d)(?:-(?P<day>\d\d))?)?"
+_NUMBER = r"^(?P<number>[+-]?(?:\d{1,300}(?:\.\d{0,300})?|\.\d{1,300})(?:[eE][+-]?\d{1,3})?)"
+_TYPED = r'(?s)^"(?P<lexical>.*)"\^\^<(?P<datatype>[^>]*)>$'
 
 
 @dataclass(frozen=True)
@@ -53,16 +58,41 @@ class Literal:
 
     @property
     def number(self) -> float:
-        """The value of a number; of a date, its year and the part of the year gone by; else NaN."""
-        try:
-            if self.datatype in _NUMBERS:
-                return float(self.lexical)
-            if self.datatype in _DATES and (match := _DATE.match(self.lexical)):
-                month, day = int(match[2] or 1), int(match[3] or 1)
-                return int(match[1]) + ((month - 1) * 30.4375 + day - 1) / 365.25
-        except ValueError:
-            pass
-        return float("nan")
+        """See `numbers`."""
+        return float(numbers(pa.array([str(self)], pa.large_string()))[0])
+
+
+def numbers(literals: pa.LargeStringArray) -> npt.NDArray[np.float64]:
+    """float64 `[l]`: what literals in N-Triples form measure.
+
+    The value of a number; the amount of a Wikibase quantity, whatever its unit; of a date, its year and the part of the
+    year gone by (`1952-07-02` is about 1952.5); else NaN.
+    """
+    found = np.full(len(literals), np.nan)
+    typed = pc.extract_regex(literals, _TYPED)
+    lexical, datatype = typed.field("lexical"), typed.field("datatype")
+    for kinds, pattern in ((_NUMBERS | {QUANTITY}, _NUMBER), (_DATES | {TIME}, _DATE)):
+        rows = np.flatnonzero(
+            pc.fill_null(pc.is_in(datatype, pa.array(sorted(kinds), datatype.type)), False).to_numpy(zero_copy_only=False)
+        )
+        parts = pc.extract_regex(lexical.take(pa.array(rows)), pattern)
+        value = [_floats(parts.field(name)) for name in (part.name for part in parts.type)]
+        if pattern is _NUMBER:
+            whole = pc.equal(parts.field("number"), lexical.take(pa.array(rows)))
+            whole = pc.fill_null(pc.or_(whole, pc.equal(datatype.take(pa.array(rows)), QUANTITY)), False)
+            found[rows] = np.where(whole.to_numpy(zero_copy_only=False), value[0], np.nan)
+        else:
+            year, month, day = value
+            month, day = (np.where(part >= 1, part, 1) for part in (month, day))
+            found[rows] = year + ((month - 1) * 30.4375 + day - 1) / 365.25
+    return found
+
+
+def _floats(texts: pa.StringArray) -> npt.NDArray[np.float64]:
+    """NaN for null and empty ones."""
+    texts = pc.utf8_ltrim(texts, "+")
+    texts = pc.if_else(pc.equal(texts, ""), None, texts)
+    return np.asarray(pc.fill_null(pc.cast(texts, pa.float64()), np.nan).to_numpy(zero_copy_only=False))
 
 
 @dataclass(frozen=True)
@@ -71,35 +101,25 @@ class Literals:
 
     Attributes:
         vocabulary: `l` distinct literals in N-Triples form. Qualifiers refer to them too, as `-1 - id`.
-        number: float64 `[l]`, see `Literal.number`.
-        subject, relation, literal: int32 `[f]`, sorted: entity, relation and literal ids.
+        number: float64 `[l]`, see `numbers`.
+        statements: `f` statements whose objects are literal ids; with qualifiers, like those between entities.
     """
 
     vocabulary: Vocabulary = field(default_factory=lambda: Vocabulary.build([]))
     number: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-    subject: Ids = field(default_factory=lambda: np.empty(0, np.int32))
-    relation: Ids = field(default_factory=lambda: np.empty(0, np.int32))
-    literal: Ids = field(default_factory=lambda: np.empty(0, np.int32))
+    statements: StatementTable = field(default_factory=StatementTable.empty)
 
     @classmethod
-    def build(
-        cls, vocabulary: Vocabulary, subject: npt.ArrayLike, relation: npt.ArrayLike, literal: npt.ArrayLike
-    ) -> Literals:
-        """Sort and deduplicate; read the numbers."""
-        columns = np.stack([np.asarray(column, dtype=np.int32) for column in (subject, relation, literal)], axis=1)
-        columns = np.unique(columns, axis=0)
-        number = np.full(len(vocabulary), np.nan)
-        typed = np.flatnonzero(pc.ends_with(vocabulary.names, ">").to_numpy(zero_copy_only=False))
-        number[typed] = [Literal.parse(text).number for text in vocabulary.names_of(typed)]
-        return cls(vocabulary, number, *(np.ascontiguousarray(column) for column in columns.T))
+    def build(cls, vocabulary: Vocabulary, statements: StatementTable) -> Literals:
+        """Read the numbers of a vocabulary that statements refer to."""
+        return cls(vocabulary, numbers(vocabulary.names), statements)
 
     def __len__(self) -> int:
-        return len(self.subject)
+        return len(self.statements)
 
-    def of(self, entity: int) -> list[tuple[int, int]]:
-        """The (relation, literal id) pairs of one entity."""
-        low, high = np.searchsorted(self.subject, [entity, entity + 1])
-        return list(zip(self.relation[low:high].tolist(), self.literal[low:high].tolist(), strict=True))
+    def rows_of(self, entity: int) -> npt.NDArray[np.int64]:
+        """int64: the rows of `statements` about one entity."""
+        return np.arange(*np.searchsorted(self.statements.subject, [entity, entity + 1]))
 
     def value(self, literal: int) -> Literal:
         """The literal of an id."""
@@ -110,32 +130,23 @@ class Literals:
         table = pa.table({"name": self.vocabulary.names, "number": self.number})
         with pa.OSFile(str(folder / "literals.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table, max_chunksize=max(len(table), 1))
-        facts = pa.table({"subject": self.subject, "relation": self.relation, "literal": self.literal})
-        path = folder / "literal_statements.arrow"
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, facts.schema) as writer:
-            writer.write_table(facts, max_chunksize=max(len(facts), 1))
+        self.statements.save(folder / "literal_statements.arrow")
 
     @classmethod
     def open(cls, folder: Path) -> Literals:
         """Map what `save` wrote."""
         values = pa.ipc.open_file(pa.memory_map(str(folder / "literals.arrow")))
-        facts = pa.ipc.open_file(pa.memory_map(str(folder / "literal_statements.arrow")))
-        if values.num_record_batches == 0:
-            return cls()
-        value = values.get_batch(0)
-        vocabulary = Vocabulary([value.column("name")])
-        if facts.num_record_batches == 0:
-            return cls(vocabulary, value.column("number").to_numpy())
-        fact = facts.get_batch(0)
-        columns = (fact.column(name).to_numpy() for name in ("subject", "relation", "literal"))
-        return cls(vocabulary, value.column("number").to_numpy(), *columns)
+        statements = StatementTable.open(folder / "literal_statements.arrow")
+        batches = [values.get_batch(i) for i in range(values.num_record_batches)]
+        if not batches:
+            return cls(statements=statements)
+        number = [batch.column("number").to_numpy() for batch in batches]
+        vocabulary = Vocabulary([batch.column("name") for batch in batches])
+        return cls(vocabulary, number[0] if len(number) == 1 else np.concatenate(number), statements)
 
     def digest(self) -> str:
         """sha256 over values and statements."""
-        digest = hashlib.sha256(self.vocabulary.content_hash.encode())
-        for column in (self.subject, self.relation, self.literal):
-            digest.update(np.ascontiguousarray(column).tobytes())
-        return digest.hexdigest()
+        return hashlib.sha256((self.vocabulary.content_hash + self.statements.content_hash).encode()).hexdigest()
 
 
 def _escape(plain: re.Match[str]) -> str:

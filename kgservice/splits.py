@@ -50,17 +50,8 @@ def random_split(graph: KnowledgeGraph, *, valid: float, test: float, seed: int)
 
     split = table.split.copy()
     split[rows] = split_of[group]
-    statements = StatementTable.build(
-        table.subject,
-        table.relation,
-        table.object,
-        split=split,
-        qualifier_offset=table.qualifier_offset,
-        qualifier_relation=table.qualifier_relation,
-        qualifier_value=table.qualifier_value,
-    )
     how = {"method": "random", "valid": valid, "test": test, "seed": seed}
-    return replace(graph, statements=statements, provenance={**graph.provenance, "split": how})
+    return replace(graph, statements=table.with_split(split), provenance={**graph.provenance, "split": how})
 
 
 def _groups(table: StatementTable, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -7,11 +7,12 @@ that differ in a date alone stay two statements.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,14 @@ class Split(IntEnum):
     CONTEXT = 3  # facts given at inference about entities unseen in training
 
 
+class Rank(IntEnum):
+    """How the source of a statement rates it among others of its subject and relation."""
+
+    DEPRECATED = -1
+    NORMAL = 0
+    PREFERRED = 1
+
+
 @dataclass(frozen=True)
 class StatementTable:
     """`m` statements, sorted by (subject, relation, object, qualifiers, split) and each there once.
@@ -39,6 +48,8 @@ class StatementTable:
     Attributes:
         subject, relation, object: int32 `[m]`.
         split: int8 `[m]`, a `Split`.
+        rank: int8 `[m]`, a `Rank`; of equal statements the highest.
+        references: int32 `[m]`, how many sources were given; of equal statements the most.
         qualifier_offset: int64 `[m + 1]`.
         qualifier_relation, qualifier_value: int32 `[q]`, sorted by (relation, value) within a statement.
     """
@@ -47,6 +58,8 @@ class StatementTable:
     relation: Ids
     object: Ids
     split: npt.NDArray[np.int8]
+    rank: npt.NDArray[np.int8]
+    references: Ids
     qualifier_offset: npt.NDArray[np.int64]
     qualifier_relation: Ids
     qualifier_value: Ids
@@ -62,35 +75,52 @@ class StatementTable:
         object: npt.ArrayLike,
         *,
         split: npt.ArrayLike | None = None,
+        rank: npt.ArrayLike | None = None,
+        references: npt.ArrayLike | None = None,
         qualifier_offset: npt.ArrayLike | None = None,
         qualifier_relation: npt.ArrayLike = (),
         qualifier_value: npt.ArrayLike = (),
     ) -> StatementTable:
-        """Sort and deduplicate columns given in any order."""
+        """Sort and deduplicate columns given in any order; split, rank and references are 0 by default."""
         subject, relation, object = (np.asarray(column, dtype=np.int32) for column in (subject, relation, object))
         m = len(subject)
         if not len(relation) == len(object) == m:
             raise GraphError(
                 f"columns of unequal length: {m} subjects, {len(relation)} relations, {len(object)} objects"
             )
-        split = np.zeros(m, dtype=np.int8) if split is None else np.asarray(split, dtype=np.int8)
+        split = np.zeros(m, np.int8) if split is None else np.asarray(split, np.int8)
+        rank = np.zeros(m, np.int8) if rank is None else np.asarray(rank, np.int8)
+        references = np.zeros(m, np.int32) if references is None else np.asarray(references, np.int32)
         offset = np.zeros(m + 1, np.int64) if qualifier_offset is None else np.asarray(qualifier_offset, np.int64)
         q_relation = np.asarray(qualifier_relation, dtype=np.int32)
         q_value = np.asarray(qualifier_value, dtype=np.int32)
-        if len(split) != m or len(offset) != m + 1 or not len(q_relation) == len(q_value) == offset[-1]:
-            raise GraphError("split or qualifier columns do not fit the statements")
+        if not len(split) == len(rank) == len(references) == m:
+            raise GraphError("split, rank or references do not fit the statements")
+        if len(offset) != m + 1 or not len(q_relation) == len(q_value) == offset[-1]:
+            raise GraphError("qualifier columns do not fit the statements")
 
         offset, q_relation, q_value = _canonical_qualifiers(offset, q_relation, q_value)
-        rank = _qualifier_rank(subject, relation, object, offset, q_relation, q_value)
-        order = np.lexsort((split, rank, object, relation, subject))
-        columns = [column[order] for column in (subject, relation, object, rank, split)]
-        fresh = np.ones(m, dtype=bool)
-        if m:
-            fresh[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
-        kept = order[fresh]
+        by_qualifiers = _qualifier_order(subject, relation, object, offset, q_relation, q_value)
+        columns = (subject, relation, object, by_qualifiers, split)
+        order = _sorted(columns)
+        fresh = np.zeros(m, dtype=bool)
+        fresh[:1] = True
+        for column in columns:
+            column = column[order]
+            fresh[1:] |= column[1:] != column[:-1]
+        kept, first = order[fresh], np.flatnonzero(fresh)
+        if len(first) < m:
+            rank, references = (np.maximum.reduceat(column[order], first) for column in (rank, references))
+        else:
+            rank, references = rank[order], references[order]
         q = Ragged(offset, np.arange(offset[-1], dtype=np.int32)).take(kept)
         return cls(
-            subject[kept], relation[kept], object[kept], split[kept], q.offset, q_relation[q.values], q_value[q.values]
+            *(column[kept] for column in (subject, relation, object, split)),
+            rank,
+            references,
+            q.offset,
+            q_relation[q.values],
+            q_value[q.values],
         )
 
     @classmethod
@@ -108,10 +138,16 @@ class StatementTable:
             self.relation[rows],
             self.object[rows],
             self.split[rows],
+            self.rank[rows],
+            self.references[rows],
             q.offset,
             self.qualifier_relation[q.values],
             self.qualifier_value[q.values],
         )
+
+    def with_split(self, split: npt.ArrayLike) -> StatementTable:
+        """The same statements in other splits: int8 `[m]`."""
+        return StatementTable.build(**{**self._columns(), "split": split})
 
     def in_split(self, split: Split) -> StatementTable:
         """The statements of one split."""
@@ -142,6 +178,8 @@ class StatementTable:
                 "relation": self.relation,
                 "object": self.object,
                 "split": self.split,
+                "rank": self.rank,
+                "references": self.references,
                 "qualifier_relation": pa.LargeListArray.from_arrays(offset, pa.array(self.qualifier_relation)),
                 "qualifier_value": pa.LargeListArray.from_arrays(offset, pa.array(self.qualifier_value)),
             }
@@ -158,14 +196,9 @@ class StatementTable:
         batch = reader.get_batch(0)
         column: Mapping[str, pa.Array] = {name: batch.column(name) for name in batch.schema.names}
         relations, values = column["qualifier_relation"], column["qualifier_value"]
-        subject, relation, object, split = (
-            column[name].to_numpy() for name in ("subject", "relation", "object", "split")
-        )
+        plain = ("subject", "relation", "object", "split", "rank", "references")
         return cls(
-            subject,
-            relation,
-            object,
-            split,
+            *(column[name].to_numpy() for name in plain),
             relations.offsets.to_numpy(),
             relations.values.to_numpy(),
             values.values.to_numpy(),
@@ -187,7 +220,22 @@ def _canonical_qualifiers(
     return offsets_of(np.bincount(row, minlength=len(offset) - 1)), relation[fresh], value[fresh]
 
 
-def _qualifier_rank(
+def _sorted(columns: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.int64]:
+    """The order of rows by the first column, then the second, and so on; as one packed number where the bits suffice."""
+    if not len(columns[0]):
+        return np.empty(0, np.int64)
+    spans = [(int(column.min()), int(column.max())) for column in columns]
+    bits = [(high - low).bit_length() for low, high in spans]
+    if sum(bits) > 64:
+        return np.lexsort(tuple(reversed(columns)))
+    key = np.zeros(len(columns[0]), np.uint64)
+    for column, (low, _), width in zip(columns, spans, bits, strict=True):
+        if width:
+            key = (key << np.uint64(width)) | (column.astype(np.int64) - low).astype(np.uint64)
+    return np.arange(len(key)) if np.all(key[1:] >= key[:-1]) else np.argsort(key, kind="stable")
+
+
+def _qualifier_order(
     subject: Ids, relation: Ids, object: Ids, offset: npt.NDArray[np.int64], q_relation: Ids, q_value: Ids
 ) -> npt.NDArray[np.int64]:
     """int64 `[m]`: equal for equal qualifiers within one triple, and ordered by them; 0 where nothing competes.

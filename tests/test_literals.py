@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kgservice.literals import XSD, Literal, Literals
+from kgservice.statements import StatementTable
 from kgservice.vocabulary import Vocabulary
 
 LEXICAL = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -37,6 +38,8 @@ def test_the_form_is_that_of_pyoxigraph(lexical):
         ("-13798000000", "gYear", -13798000000.0),
         ("five", "integer", math.nan),
         ("5", "string", math.nan),
+        ("5e", "integer", math.nan),
+        ("+.5", "decimal", 0.5),
     ],
 )
 def test_numbers(lexical, datatype, number):
@@ -49,11 +52,11 @@ def test_sorted_once_and_equal_after_reopening(tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("literals")
     texts = [str(Literal(text, XSD + "integer")) for _, _, text in rows]
     vocabulary = Vocabulary.build(texts)
-    literals = Literals.build(vocabulary, [r[0] for r in rows], [r[1] for r in rows], vocabulary.ids(texts))
+    table = StatementTable.build([r[0] for r in rows], [r[1] for r in rows], vocabulary.ids(texts))
+    literals = Literals.build(vocabulary, table)
     expected = sorted({(s, r, vocabulary.id(text)) for (s, r, _), text in zip(rows, texts, strict=True)})
-    found = zip(literals.subject.tolist(), literals.relation.tolist(), literals.literal.tolist(), strict=True)
-    assert list(found) == expected
-    assert [(s, *pair) for s in range(4) for pair in literals.of(s)] == expected
+    assert list(zip(table.subject.tolist(), table.relation.tolist(), table.object.tolist(), strict=True)) == expected
+    assert [s for s in range(4) for row in literals.rows_of(s)] == [s for s, _, _ in expected]
     literals.save(folder)
     reopened = Literals.open(folder)
     assert reopened.digest() == literals.digest()

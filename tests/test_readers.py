@@ -73,7 +73,8 @@ def test_objects_become_links_texts_types_and_literals(read_turtle):
         (TextKind.DESCRIPTION, "", 'line\n"two" é'),
     }
     assert graph.types.vocabulary.names.to_pylist() == ["http://x/T"]
-    facts = {(graph.relations.name(r), graph.literals.value(v)) for r, v in graph.literals.of(0)}
+    table = graph.literals.statements
+    facts = {(graph.relations.name(table.relation[row]), graph.literals.value(table.object[row])) for row in range(2)}
     assert facts == {
         ("http://x/height", Literal("5", XSD + "integer")),
         ("http://x/born", Literal("2000-01-01", XSD + "date")),

@@ -23,6 +23,7 @@ from kgservice.types import Types
 from kgservice.vocabulary import Vocabulary
 
 Column: TypeAlias = Coded | Sequence[str] | pa.Array
+_STATEMENT_COLUMNS = ("subject", "relation", "object", "qualifier_relation", "qualifier_value")
 Owner = OneOf["entity", "relation", "type"]
 
 
@@ -78,18 +79,33 @@ class GraphBuilder:
             qualifier_counts: `[m]`, how many of the following pairs each row has; none by default.
             qualifier_value: `[q]`, names of entities, or literals in N-Triples form where `qualifier_is_literal`.
         """
-        m = len(subject)
-        self._statements.add(
-            {
-                "subject": subject,
-                "relation": relation,
-                "object": object,
-                "qualifier_relation": qualifier_relation,
-                "qualifier_value": qualifier_value,
-            },
-            split=np.full(m, split, np.int8),
-            qualifier_counts=np.zeros(m, np.int64) if qualifier_counts is None else qualifier_counts,
-            qualifier_is_literal=np.asarray(qualifier_is_literal, dtype=bool),
+        self._add(
+            self._statements,
+            (subject, relation, object),
+            split,
+            qualifier_counts,
+            (qualifier_relation, qualifier_value, qualifier_is_literal),
+        )
+
+    def add_literals(
+        self,
+        subject: Column,
+        relation: Column,
+        literal: Column,
+        *,
+        split: Split = Split.TRAIN,
+        qualifier_counts: npt.ArrayLike | None = None,
+        qualifier_relation: Column = (),
+        qualifier_value: Column = (),
+        qualifier_is_literal: npt.ArrayLike = (),
+    ) -> None:
+        """Facts whose value is a literal in N-Triples form; qualifiers as in `add_statements`."""
+        self._add(
+            self._literals,
+            (subject, relation, literal),
+            split,
+            qualifier_counts,
+            (qualifier_relation, qualifier_value, qualifier_is_literal),
         )
 
     def add_negatives(self, subject: Column, relation: Column, object: Column, *, split: Split) -> None:
@@ -97,9 +113,21 @@ class GraphBuilder:
         columns = {"subject": subject, "relation": relation, "object": object}
         self._negatives.add(columns, split=np.full(len(subject), split, np.int8))
 
-    def add_literals(self, subject: Column, relation: Column, literal: Column) -> None:
-        """Facts whose value is a literal in N-Triples form."""
-        self._literals.add({"subject": subject, "relation": relation, "literal": literal})
+    def _add(
+        self,
+        to: _Batches,
+        triple: tuple[Column, Column, Column],
+        split: Split,
+        qualifier_counts: npt.ArrayLike | None,
+        qualifiers: tuple[Column, Column, npt.ArrayLike],
+    ) -> None:
+        m = len(triple[0])
+        to.add(
+            dict(zip(_STATEMENT_COLUMNS, (*triple, *qualifiers[:2]), strict=True)),
+            split=np.full(m, split, np.int8),
+            qualifier_counts=np.zeros(m, np.int64) if qualifier_counts is None else qualifier_counts,
+            qualifier_is_literal=np.asarray(qualifiers[2], dtype=bool),
+        )
 
     def add_types(self, entity: Column, type: Column) -> None:
         """Pairs of an entity and one of its types."""
@@ -121,34 +149,48 @@ class GraphBuilder:
         Raises:
             GraphError: more names than int32 ids.
         """
-        links = {name: self._statements.string(name) for name in ("subject", "relation", "object")}
+        links, facts = ({name: of.string(name) for name in _STATEMENT_COLUMNS} for of in (self._statements, self._literals))
+        link_values, fact_values = (of.number("qualifier_is_literal", bool) for of in (self._statements, self._literals))
         denied = {name: self._negatives.string(name) for name in ("subject", "relation", "object")}
-        pair_relation = self._statements.string("qualifier_relation")
-        pair_value = self._statements.string("qualifier_value")
-        pair_is_literal = self._statements.number("qualifier_is_literal", bool)
-        fact = {name: self._literals.string(name) for name in ("subject", "relation", "literal")}
         linked = [column[name].values for column in (links, denied) for name in ("subject", "object")]
+        pairs = ((links["qualifier_value"], link_values), (facts["qualifier_value"], fact_values))
 
-        entities = Vocabulary.build(distinct([*linked, pair_value.take(~pair_is_literal).values, *self._entities]))
-        owned = _ids(entities, fact["subject"]) >= 0
-        fact = {name: self._kept(column, owned, "literals") for name, column in fact.items()}
-        named = [links["relation"], denied["relation"], pair_relation, fact["relation"]]
-        relations = Vocabulary.build(distinct([column.values for column in named]))
-        literals = Vocabulary.build(distinct([fact["literal"].values, pair_value.take(pair_is_literal).values]))
+        of_pairs = [value.take(~is_literal).values for value, is_literal in pairs]
+        entities = Vocabulary.build(distinct([*linked, *of_pairs, *self._entities]))
+        named = [links, denied, facts]
+        relations = Vocabulary.build(
+            distinct(
+                [
+                    *(column["relation"].values for column in named),
+                    *(column["qualifier_relation"].values for column in (links, facts)),
+                ]
+            )
+        )
+        literals = Vocabulary.build(
+            distinct([facts["object"].values, *(value.take(is_literal).values for value, is_literal in pairs)])
+        )
         if max(len(entities), len(relations), len(literals)) > np.iinfo(np.int32).max:
             raise GraphError("more than 2^31 - 1 names; split the sources into several graphs")
 
-        # A qualifier's literal is written as -1 - id.
-        value = np.where(pair_is_literal, -1 - _ids(literals, pair_value), _ids(entities, pair_value))
-        statements = StatementTable.build(
-            _ids(entities, links["subject"]),
-            _ids(relations, links["relation"]),
-            _ids(entities, links["object"]),
-            split=self._statements.number("split", np.int8),
-            qualifier_offset=offsets_of(self._statements.number("qualifier_counts", np.int64)),
-            qualifier_relation=_ids(relations, pair_relation),
-            qualifier_value=value,
-        )
+        def table(of: _Batches, columns: dict[str, Coded], objects: Vocabulary, is_literal: Any) -> StatementTable:
+            value = columns["qualifier_value"]
+            subject = _ids(entities, columns["subject"])
+            built = StatementTable.build(
+                subject,
+                _ids(relations, columns["relation"]),
+                _ids(objects, columns["object"]),
+                split=of.number("split", np.int8),
+                qualifier_offset=offsets_of(of.number("qualifier_counts", np.int64)),
+                qualifier_relation=_ids(relations, columns["qualifier_relation"]),
+                # A qualifier's literal is written as -1 - id.
+                qualifier_value=np.where(is_literal, -1 - _ids(literals, value), _ids(entities, value)),
+            )
+            if unowned := int(np.count_nonzero(subject < 0)):
+                self.unowned["literals"] = unowned
+            return built.take(built.subject >= 0)
+
+        statements = table(self._statements, links, entities, link_values)
+        literal_statements = table(self._literals, facts, literals, fact_values)
         negatives = StatementTable.build(
             _ids(entities, denied["subject"]),
             _ids(relations, denied["relation"]),
@@ -162,12 +204,7 @@ class GraphBuilder:
             texts=self._build_texts("entity", entities),
             relation_texts=self._build_texts("relation", relations),
             types=self._build_types(entities),
-            literals=Literals.build(
-                literals,
-                _ids(entities, fact["subject"]),
-                _ids(relations, fact["relation"]),
-                _ids(literals, fact["literal"]),
-            ),
+            literals=Literals.build(literals, literal_statements),
             negatives=negatives,
             prefixes=dict(sorted(prefixes.items())),
             provenance=dict(provenance),
