@@ -111,13 +111,15 @@ def from_rdflib(view: rdflib.Graph) -> KnowledgeGraph:
     Names under `NAMESPACE` get their short form back and blank nodes keep the labels that rdflib gives them, so that
     `from_rdflib(to_rdflib(graph))` has the same names. rdflib binds dozens of prefixes by itself: none are taken over.
     """
-    from kgservice.readers import GraphBuilder
+    from kgservice.ingestion import GraphBuilder
     from kgservice.readers.columns import Coded
-    from kgservice.readers.interpretation import Triples, interpret
+    from kgservice.readers.lines import Lines
+    from kgservice.readers.options import ReadOptions
+    from kgservice.readers.rdf import batch_of
 
-    builder = GraphBuilder()
-    interpret(Triples.of(Coded.of([_term(node) for triple in view for node in triple])), builder)
-    return builder.build(prefixes={}, provenance={"sources": [{"name": "rdflib"}]})
+    terms = Coded.of([_term(node) for triple in view for node in triple])
+    builder = GraphBuilder(batches=[batch_of(Lines(terms), ReadOptions(), lambda label: f"_:{label}")])
+    return builder.build(prefixes={}, provenance={}, files=[{"name": "rdflib"}])
 
 
 def _triples(graph: KnowledgeGraph) -> Iterator[tuple[Any, Any, Any]]:
@@ -169,7 +171,7 @@ def _literal(text: str) -> Any:
 
 
 def _term(node: Any) -> str:
-    """An rdflib node in the N-Triples form that readers hand over."""
+    """An rdflib node as readers hand it over: N-Triples form, but IRIs without brackets."""
     from rdflib import BNode
     from rdflib import Literal as Value
 
@@ -178,7 +180,7 @@ def _term(node: Any) -> str:
     if isinstance(node, BNode):
         return f"_:{node}"
     name = str(node)
-    return f"<{unquote(name.removeprefix(NAMESPACE)) if name.startswith(NAMESPACE) else name}>"
+    return unquote(name.removeprefix(NAMESPACE)) if name.startswith(NAMESPACE) else name
 
 
 def _value_name(graph: KnowledgeGraph, value: int) -> str:

@@ -14,16 +14,23 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from kgservice.downloads import Download, fetch_file
 from kgservice.errors import DataError, RecipeError, UnknownDataset
 from kgservice.graph import KnowledgeGraph
-from kgservice.readers import GraphBuilder, load_into
-from kgservice.readers.companions import TEXT_ROLES, Companion, add_companions
+from kgservice.ingestion import GraphBuilder, load_into
+from kgservice.readers.companions import COMPANION_ROLES, Companion, add_companions
+from kgservice.readers.facts import SPLIT_OF_STEM
 from kgservice.readers.sources import Source
 from kgservice.readers.tsv import ROLE_OF_STEM
 from kgservice.resources import home, share
 
 _log = logging.getLogger(__name__)
 
-STATEMENT_ROLES = ("statements", *ROLE_OF_STEM)
-ROLES = (*STATEMENT_ROLES, "entity_types_json", *TEXT_ROLES)
+SPLIT_ROLES = (*ROLE_OF_STEM, "context")
+"""Statements of one split; the name of the file tells readers which."""
+
+STATEMENT_ROLES = ("statements", "names", *SPLIT_ROLES)
+"""What the reader of the statements takes; `names` are those of the numbers in the statements of OpenKE."""
+
+ROLES = (*STATEMENT_ROLES, *COMPANION_ROLES, "beside")
+"""What a file may hold; one that lies `beside` is fetched but not read: labels to predict, analogies to solve."""
 
 
 class _Closed(BaseModel):
@@ -41,7 +48,9 @@ class ManifestFile(_Closed):
     mirror: str | None = Field(None, description="Path in a mirror folder, where it may be compressed.")
     sha256: str = Field("", pattern="^([0-9a-f]{64})?$", description="Of the uncompressed content.")
     size_bytes: int = Field(0, ge=0, description="Of the uncompressed content.")
+    format: str | None = Field(None, description="Of these statements, where it is not the data set's.")
     language: str = Field("en", description="Of the texts in it.")
+    prefix: str = Field("", description="What the graph's names have before those in this file of texts or types.")
     optional: bool = Field(False, description="The data set loads without it.")
 
     @model_validator(mode="after")
@@ -51,7 +60,7 @@ class ManifestFile(_Closed):
             raise ValueError(f"{self.role!r} is not a role. {_meant(close, ROLES)}")
         if self.source == "download" and not (self.sha256 and (self.url or self.mirror)):
             raise ValueError("a download needs sha256 and a url or a mirror")
-        if self.role in ROLE_OF_STEM and Path(self.path).stem != self.role:
+        if self.role in SPLIT_ROLES and not _tells(Path(self.path).stem, self.role):
             raise ValueError(f"the file of role {self.role} must be named {self.role}.txt, its name tells the split")
         return self
 
@@ -156,21 +165,30 @@ def load(name: str, mirror: Path | None = None, progress: bool = False) -> Knowl
     """
     described, folder = manifest(name), fetch(name, mirror, progress)
     builder = GraphBuilder()
-    statements = [_place(file, folder) for file in described.files if file.role in STATEMENT_ROLES]
-    loaded = load_into(builder, statements, format=described.format, progress=progress)
+    statements: dict[str, list[Path]] = {}
+    for file in described.files:
+        if file.role in STATEMENT_ROLES:
+            statements.setdefault(file.format or described.format, []).append(_place(file, folder))
+    loaded = [load_into(builder, places, format=format) for format, places in statements.items()]
     companions = [
-        Companion(Source(_place(file, folder), file.path), file.role, file.language)
+        Companion(Source(_place(file, folder), file.path), file.role, file.language, file.prefix)
         for file in described.files
-        if file.role not in STATEMENT_ROLES and _place(file, folder).is_file()
+        if file.role in COMPANION_ROLES and _place(file, folder).is_file()
     ]
     add_companions(builder, companions)
-    provenance = loaded.provenance()
-    provenance["dataset"] = name
-    provenance["companions"] = [companion.source.fingerprint() for companion in companions]
-    graph = builder.build(prefixes=loaded.prefixes, provenance=provenance)
+    provenance = {"dataset": name, "companions": [companion.source.fingerprint() for companion in companions]}
+    prefixes = {name: iri for part in reversed(loaded) for name, iri in part.prefixes.items()}
+    graph = builder.build(
+        prefixes=prefixes, provenance=provenance, files=[file for part in loaded for file in part.files]
+    )
     _check(graph, described)
     _log.info("%s: %d entities, %d statements", name, graph.n, len(graph.statements))
     return graph
+
+
+def _tells(stem: str, role: str) -> bool:
+    """Whether readers know from a file's name that it has this role."""
+    return stem == role or (stem in SPLIT_OF_STEM and SPLIT_OF_STEM[stem] is SPLIT_OF_STEM.get(role))
 
 
 def _place(file: ManifestFile, folder: Path) -> Path:

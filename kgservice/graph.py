@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from kgservice.errors import GraphError
 from kgservice.literals import Literals
+from kgservice.ordering import mix
 from kgservice.query import QueryBatch, Slot
 from kgservice.ragged import Ragged, offsets_of
 from kgservice.statements import Split, StatementTable
@@ -207,10 +208,10 @@ class KnowledgeGraph:
         else:
             offset, relation = given.qualifier_relation.offset, given.qualifier_relation.values
             value = given.qualifier_value.values
-        pair = _mix(relation.astype(np.uint64) << np.uint64(32) | value.astype(np.uint32).astype(np.uint64))
+        pair = mix(relation.astype(np.uint64) << np.uint64(32) | value.astype(np.uint32).astype(np.uint64))
         total = np.zeros(len(pair) + 1, dtype=np.uint64)
         np.cumsum(pair, out=total[1:])
-        return _mix(keys + _mix(total[offset[1:]] - total[offset[:-1]]))
+        return mix(keys + mix(total[offset[1:]] - total[offset[:-1]]))
 
     @cached_property
     def content_hash(self) -> str:
@@ -266,7 +267,7 @@ class KnowledgeGraph:
                 "provenance": dict(self.provenance),
             }
             (staging / "graph.json").write_text(json.dumps(meta, indent=1, ensure_ascii=False), encoding="utf-8")
-            _sync_tree(staging)
+            sync_tree(staging)
             old = staging.with_name(f"{staging.name}.old")
             if folder.exists():
                 folder.rename(old)
@@ -306,14 +307,8 @@ class KnowledgeGraph:
         )
 
 
-def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """splitmix64's finaliser: every input bit reaches every output bit."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
-def _sync_tree(folder: Path) -> None:
+def sync_tree(folder: Path) -> None:
+    """Have every file of a folder on the disk itself."""
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             descriptor = os.open(path, os.O_RDONLY)

@@ -17,6 +17,9 @@ from kgservice.vocabulary import Vocabulary
 
 Ids = npt.NDArray[np.int32]
 
+SCHEMA = pa.schema({"name": pa.large_string(), "number": pa.float64()})
+"""`literals.arrow`: the literals and what they measure."""
+
 XSD = "http://www.w3.org/2001/XMLSchema#"
 WIKIBASE = "http://wikiba.se/ontology#"
 _LITERAL = re.compile(r'"((?:[^"\\]|\\.)*)"(?:@([A-Za-z0-9-]+)|\^\^<([^>]*)>)?', re.DOTALL)
@@ -73,7 +76,9 @@ def numbers(literals: pa.LargeStringArray) -> npt.NDArray[np.float64]:
     lexical, datatype = typed.field("lexical"), typed.field("datatype")
     for kinds, pattern in ((_NUMBERS | {QUANTITY}, _NUMBER), (_DATES | {TIME}, _DATE)):
         rows = np.flatnonzero(
-            pc.fill_null(pc.is_in(datatype, pa.array(sorted(kinds), datatype.type)), False).to_numpy(zero_copy_only=False)
+            pc.fill_null(pc.is_in(datatype, pa.array(sorted(kinds), datatype.type)), False).to_numpy(
+                zero_copy_only=False
+            )
         )
         parts = pc.extract_regex(lexical.take(pa.array(rows)), pattern)
         value = [_floats(parts.field(name)) for name in (part.name for part in parts.type)]
@@ -127,9 +132,9 @@ class Literals:
 
     def save(self, folder: Path) -> None:
         """Write `literals.arrow` (the values) and `literal_statements.arrow`."""
-        table = pa.table({"name": self.vocabulary.names, "number": self.number})
-        with pa.OSFile(str(folder / "literals.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-            writer.write_table(table, max_chunksize=max(len(table), 1))
+        batch = pa.record_batch([self.vocabulary.names, pa.array(self.number)], schema=SCHEMA)
+        with pa.OSFile(str(folder / "literals.arrow"), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+            writer.write_batch(batch)
         self.statements.save(folder / "literal_statements.arrow")
 
     @classmethod

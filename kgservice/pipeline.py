@@ -92,7 +92,7 @@ def build(recipe: Recipe, home: Path, *, base: Path, activate: bool = True) -> R
 
 def prepare_graph(recipe: Recipe, home: Path, base: Path) -> KnowledgeGraph:
     """Ingest the recipe's graph, or open what an earlier build ingested from the same files."""
-    from kgservice import datasets, readers
+    from kgservice import datasets, ingestion
     from kgservice.splits import random_split
 
     settings = recipe.graph
@@ -107,7 +107,7 @@ def prepare_graph(recipe: Recipe, home: Path, base: Path) -> KnowledgeGraph:
             if settings.dataset is not None:
                 graph = datasets.load(settings.dataset, progress=True)
             else:
-                graph = readers.read(sources, format=settings.format, progress=True)
+                graph = ingestion.ingest(sources, folder, format=settings.format, progress=True)
             if not len(graph.statements):
                 raise GraphError(f"recipe {recipe.name}: the graph holds no statement that links two entities")
             if not (graph.statements.split == Split.VALID).any():

@@ -6,8 +6,6 @@ that differ in a date alone stay two statements.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -18,10 +16,26 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from kgservice.digests import ColumnDigest
 from kgservice.errors import GraphError
+from kgservice.ordering import first_of_equal, order_of
 from kgservice.ragged import Ragged, offsets_of
 
 Ids = npt.NDArray[np.int32]
+
+SCHEMA = pa.schema(
+    {
+        "subject": pa.int32(),
+        "relation": pa.int32(),
+        "object": pa.int32(),
+        "split": pa.int8(),
+        "rank": pa.int8(),
+        "references": pa.int32(),
+        "qualifier_relation": pa.large_list(pa.int32()),
+        "qualifier_value": pa.large_list(pa.int32()),
+    }
+)
+"""Columns on disk, those of `StatementTable`."""
 
 
 class Split(IntEnum):
@@ -102,12 +116,8 @@ class StatementTable:
         offset, q_relation, q_value = _canonical_qualifiers(offset, q_relation, q_value)
         by_qualifiers = _qualifier_order(subject, relation, object, offset, q_relation, q_value)
         columns = (subject, relation, object, by_qualifiers, split)
-        order = _sorted(columns)
-        fresh = np.zeros(m, dtype=bool)
-        fresh[:1] = True
-        for column in columns:
-            column = column[order]
-            fresh[1:] |= column[1:] != column[:-1]
+        order = order_of(columns)
+        fresh = first_of_equal([column[order] for column in columns])
         kept, first = order[fresh], np.flatnonzero(fresh)
         if len(first) < m:
             rank, references = (np.maximum.reduceat(column[order], first) for column in (rank, references))
@@ -115,7 +125,10 @@ class StatementTable:
             rank, references = rank[order], references[order]
         q = Ragged(offset, np.arange(offset[-1], dtype=np.int32)).take(kept)
         return cls(
-            *(column[kept] for column in (subject, relation, object, split)),
+            subject[kept],
+            relation[kept],
+            object[kept],
+            split[kept],
             rank,
             references,
             q.offset,
@@ -161,31 +174,37 @@ class StatementTable:
     @cached_property
     def content_hash(self) -> str:
         """sha256 over all columns, the same for the same statements in any order of arrival."""
-        digest = hashlib.sha256()
-        for column in self._columns().values():
-            digest.update(np.ascontiguousarray(column).astype(column.dtype.newbyteorder("<")).tobytes())
-        return digest.hexdigest()
+        return ColumnDigest.of(self.to_batch())
 
-    def _columns(self) -> dict[str, npt.NDArray[np.generic]]:
+    def _columns(self) -> dict[str, npt.NDArray[Any]]:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
-    def save(self, path: Path) -> None:
-        """Write one Arrow IPC file; qualifiers as two list columns, so that any dataframe reads them."""
+    def to_batch(self) -> pa.RecordBatch:
+        """The columns, of `SCHEMA`, without a copy; qualifiers as two list columns, so that any dataframe reads them."""
         offset = pa.array(self.qualifier_offset)
-        table = pa.table(
-            {
-                "subject": self.subject,
-                "relation": self.relation,
-                "object": self.object,
-                "split": self.split,
-                "rank": self.rank,
-                "references": self.references,
-                "qualifier_relation": pa.LargeListArray.from_arrays(offset, pa.array(self.qualifier_relation)),
-                "qualifier_value": pa.LargeListArray.from_arrays(offset, pa.array(self.qualifier_value)),
-            }
-        )
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-            writer.write_table(table, max_chunksize=max(len(table), 1))
+        lists = [
+            pa.LargeListArray.from_arrays(offset, pa.array(v)) for v in (self.qualifier_relation, self.qualifier_value)
+        ]
+        plain = (self.subject, self.relation, self.object, self.split, self.rank, self.references)
+        return pa.record_batch([*map(pa.array, plain), *lists], schema=SCHEMA)
+
+    def save(self, path: Path) -> None:
+        """Write one Arrow IPC file."""
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+            writer.write_batch(self.to_batch())
+
+    @classmethod
+    def of_batch(cls, batch: pa.RecordBatch) -> StatementTable:
+        """Columns of `SCHEMA` that are sorted already."""
+        relations, values = batch.column("qualifier_relation"), batch.column("qualifier_value")
+        offset = relations.offsets.to_numpy()
+        if len(offset) and offset[0]:
+            offset, relations, values = offset - offset[0], relations.flatten(), values.flatten()
+        else:
+            relations, values = relations.values, values.values
+        subject, relation, object, split, rank, references = (batch.column(i).to_numpy() for i in range(6))
+        pairs = relations.to_numpy(), values.to_numpy()
+        return cls(subject, relation, object, split, rank, references, offset, *pairs)
 
     @classmethod
     def open(cls, path: Path) -> StatementTable:
@@ -193,16 +212,7 @@ class StatementTable:
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
         if reader.num_record_batches == 0:
             return cls.empty()
-        batch = reader.get_batch(0)
-        column: Mapping[str, pa.Array] = {name: batch.column(name) for name in batch.schema.names}
-        relations, values = column["qualifier_relation"], column["qualifier_value"]
-        plain = ("subject", "relation", "object", "split", "rank", "references")
-        return cls(
-            *(column[name].to_numpy() for name in plain),
-            relations.offsets.to_numpy(),
-            relations.values.to_numpy(),
-            values.values.to_numpy(),
-        )
+        return cls.of_batch(reader.get_batch(0))
 
 
 def _canonical_qualifiers(
@@ -218,21 +228,6 @@ def _canonical_qualifiers(
     fresh[1:] = (row[1:] != row[:-1]) | (relation[1:] != relation[:-1]) | (value[1:] != value[:-1])
     row = row[fresh]
     return offsets_of(np.bincount(row, minlength=len(offset) - 1)), relation[fresh], value[fresh]
-
-
-def _sorted(columns: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.int64]:
-    """The order of rows by the first column, then the second, and so on; as one packed number where the bits suffice."""
-    if not len(columns[0]):
-        return np.empty(0, np.int64)
-    spans = [(int(column.min()), int(column.max())) for column in columns]
-    bits = [(high - low).bit_length() for low, high in spans]
-    if sum(bits) > 64:
-        return np.lexsort(tuple(reversed(columns)))
-    key = np.zeros(len(columns[0]), np.uint64)
-    for column, (low, _), width in zip(columns, spans, bits, strict=True):
-        if width:
-            key = (key << np.uint64(width)) | (column.astype(np.int64) - low).astype(np.uint64)
-    return np.arange(len(key)) if np.all(key[1:] >= key[:-1]) else np.argsort(key, kind="stable")
 
 
 def _qualifier_order(

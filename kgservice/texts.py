@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from functools import cached_property
@@ -13,7 +12,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_SCHEMA = pa.schema(
+from kgservice.digests import ColumnDigest
+
+SCHEMA = pa.schema(
     [("owner", pa.int32()), ("kind", pa.int8()), ("language", pa.large_string()), ("text", pa.large_string())]
 )
 
@@ -60,12 +61,12 @@ class Texts:
                 pa.array(language, type=pa.large_string()),
                 pa.array(text, type=pa.large_string()),
             ],
-            schema=_SCHEMA,
+            schema=SCHEMA,
         )
-        table = table.group_by(_SCHEMA.names, use_threads=False).aggregate([])
-        table = table.sort_by([(name, "ascending") for name in _SCHEMA.names]).combine_chunks()
+        table = table.group_by(SCHEMA.names, use_threads=False).aggregate([])
+        table = table.sort_by([(name, "ascending") for name in SCHEMA.names]).combine_chunks()
         batches = table.to_batches()
-        return cls(batches[0] if batches else pa.RecordBatch.from_pylist([], schema=_SCHEMA))
+        return cls(batches[0] if batches else pa.RecordBatch.from_pylist([], schema=SCHEMA))
 
     def __len__(self) -> int:
         return len(self.owner)
@@ -125,7 +126,7 @@ class Texts:
 
     def save(self, path: Path) -> None:
         """Write an Arrow IPC file."""
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
             writer.write_batch(self._batch)
 
     @classmethod
@@ -135,7 +136,7 @@ class Texts:
 
     def digest(self) -> str:
         """sha256 over the rows."""
-        return batch_digest(self._batch)
+        return ColumnDigest.of(self._batch)
 
     def items(self) -> Iterable[tuple[int, TextKind, str, str]]:
         """All rows, for exports and indexes."""
@@ -143,11 +144,3 @@ class Texts:
             self.owner.tolist(), self.kind.tolist(), self.language.to_pylist(), self.text.to_pylist(), strict=True
         ):
             yield owner, TextKind(kind), language, text
-
-
-def batch_digest(batch: pa.RecordBatch) -> str:
-    """sha256 of a record batch's content as an Arrow stream."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    return hashlib.sha256(sink.getvalue()).hexdigest()

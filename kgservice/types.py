@@ -11,9 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from kgservice.digests import ColumnDigest
 from kgservice.ragged import Ragged, offsets_of
 from kgservice.texts import Texts
 from kgservice.vocabulary import Vocabulary
+
+SCHEMA = pa.schema({"types": pa.large_list(pa.int32())})
+"""`entity_types.arrow`: a list of type ids per entity."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +55,8 @@ class Types:
     def save(self, folder: Path) -> None:
         """Write `types.arrow` (names), `entity_types.arrow` (a list per entity) and `type_texts.arrow`."""
         self.vocabulary.save(folder / "types.arrow")
-        lists = pa.LargeListArray.from_arrays(pa.array(self.of_entity.offset), pa.array(self.of_entity.values))
-        table = pa.table({"types": lists})
-        with pa.OSFile(str(folder / "entity_types.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-            writer.write_table(table, max_chunksize=max(len(table), 1))
+        with pa.OSFile(str(folder / "entity_types.arrow"), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+            writer.write_batch(self._lists())
         self.texts.save(folder / "type_texts.arrow")
 
     @classmethod
@@ -69,6 +71,9 @@ class Types:
 
     def digest(self) -> str:
         """sha256 over names, lists and texts."""
-        digest = hashlib.sha256((self.vocabulary.content_hash + self.texts.digest()).encode())
-        digest.update(self.of_entity.offset.tobytes() + self.of_entity.values.tobytes())
-        return digest.hexdigest()
+        parts = (self.vocabulary.content_hash, self.texts.digest(), ColumnDigest.of(self._lists()))
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def _lists(self) -> pa.RecordBatch:
+        lists = pa.LargeListArray.from_arrays(pa.array(self.of_entity.offset), pa.array(self.of_entity.values))
+        return pa.record_batch([lists], schema=SCHEMA)

@@ -6,7 +6,6 @@ so that a graph that grows never renumbers what a model has learnt. One Arrow re
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,11 +16,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgservice.digests import ColumnDigest
 from kgservice.errors import GraphError
 
 Ids = npt.NDArray[np.int32]
 
-_SCHEMA = pa.schema([("name", pa.large_string())])
+SCHEMA = pa.schema([("name", pa.large_string())])
 
 
 @dataclass(frozen=True)
@@ -135,24 +135,27 @@ class Vocabulary:
     @cached_property
     def content_hash(self) -> str:
         """sha256 over the names in id order; a model stores it to know which numbers it learnt."""
-        digest = hashlib.sha256()
+        digest = ColumnDigest(SCHEMA)
         for segment in self._segments:
-            offsets = segment.offsets
-            digest.update(np.diff(offsets).astype("<i8").tobytes())
-            digest.update(segment.data[int(offsets[0]) : int(offsets[-1])])
+            digest.update(pa.record_batch([segment.names], schema=SCHEMA))
         return digest.hexdigest()
+
+    @property
+    def segments(self) -> list[pa.LargeStringArray]:
+        """The names of each segment, in id order."""
+        return [segment.names for segment in self._segments]
 
     def save(self, path: Path) -> None:
         """Write an Arrow IPC file, one record batch per segment."""
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
             for segment in self._segments:
-                writer.write_batch(pa.record_batch([segment.names], schema=_SCHEMA))
+                writer.write_batch(pa.record_batch([segment.names], schema=SCHEMA))
 
     @classmethod
     def open(cls, path: Path) -> Vocabulary:
         """Map a saved vocabulary; nothing is read until it is asked for."""
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
-        if reader.schema != _SCHEMA:
+        if reader.schema != SCHEMA:
             raise GraphError(f"{path}: expected one column 'name' of large_string, found {reader.schema}")
         return cls([reader.get_batch(i).column(0) for i in range(reader.num_record_batches)])
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kgservice import bridges, readers
+from kgservice import bridges, ingestion
 from kgservice.statements import Split
 from kgservice.texts import TextKind
 
@@ -16,7 +16,7 @@ TURTLE = """@prefix : <http://x/> . @prefix rdfs: <http://www.w3.org/2000/01/rdf
 @pytest.fixture
 def graph(tmp_path):
     (tmp_path / "g.ttl").write_text(TURTLE, encoding="utf-8")
-    return readers.read([tmp_path / "g.ttl"])
+    return ingestion.read([tmp_path / "g.ttl"])
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def benchmark(tmp_path_factory):
         "test": "Q2\tP2\tQ1\n",
     }.items():
         (folder / f"{split}.txt").write_text(lines)
-    return readers.read([folder])
+    return ingestion.read([folder])
 
 
 def test_networkx(graph, benchmark):

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from kgservice.errors import GraphError
 from kgservice.graph import KnowledgeGraph
+from kgservice.ingestion import GraphBuilder
 from kgservice.query import QueryBatch, Slot
 from kgservice.ragged import Ragged
-from kgservice.readers import GraphBuilder
 from kgservice.statements import Split, StatementTable
 from kgservice.texts import TextKind
 from kgservice.types import Types
@@ -93,7 +93,7 @@ def whole():
     builder.add_texts(["p"], [TextKind.LABEL], [""], ["relates"], of="relation")
     builder.add_texts(["T"], [TextKind.DESCRIPTION], ["en"], ["a type"], of="type")
     graph = builder.build(prefixes={"x": "http://x/"}, provenance={"from": "test"})
-    assert builder.unowned == {"literals": 1, "types": 1, "entity texts": 1}
+    assert graph.provenance["report"]["dropped"] == {"about_no_entity": 3}
     return graph
 
 
@@ -127,7 +127,7 @@ def test_reopened_is_equal_and_replaces_what_was_there(whole, tmp_path):
     reopened = KnowledgeGraph.open(folder)
     assert reopened.content_hash == whole.content_hash
     assert reopened.counts() == whole.counts()
-    assert (reopened.prefixes, reopened.provenance) == ({"x": "http://x/"}, {"from": "test"})
+    assert (reopened.prefixes, reopened.provenance) == ({"x": "http://x/"}, whole.provenance)
     assert [path.name for path in folder.parent.iterdir()] == ["g"]
     query = QueryBatch.objects([0], [2])
     assert reopened.known(query)[0].tolist() == whole.known(query)[0].tolist() == [1]

@@ -1,7 +1,8 @@
-"""Assemble a graph from batches of string columns: names become numbers in a few whole-column steps at the end."""
+"""A batch from whole columns: for readers that take a file at once."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -12,24 +13,27 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgservice.errors import GraphError
-from kgservice.graph import KnowledgeGraph
-from kgservice.literals import Literals
-from kgservice.ragged import offsets_of
-from kgservice.readers.columns import Coded, distinct, large_strings
-from kgservice.statements import Split, StatementTable
-from kgservice.texts import Texts
-from kgservice.types import Types
-from kgservice.vocabulary import Vocabulary
+from kgservice.readers.batch import Batch, Owner, Places, StatementRows, Tally, TextRows
+from kgservice.readers.columns import Coded
+from kgservice.readers.options import RDF, RDFS, SKOS
+from kgservice.statements import Split
+from kgservice.texts import TextKind
 
 Column: TypeAlias = Coded | Sequence[str] | pa.Array
-_STATEMENT_COLUMNS = ("subject", "relation", "object", "qualifier_relation", "qualifier_value")
-Owner = OneOf["entity", "relation", "type"]
+OwnerName = OneOf["entity", "relation", "type"]
+_OWNER = {"entity": Owner.ENTITY, "relation": Owner.RELATION, "type": Owner.TYPE}
+
+TEXT_NAMES = {
+    TextKind.LABEL: RDFS + "label",
+    TextKind.ALIAS: SKOS + "altLabel",
+    TextKind.DESCRIPTION: "http://schema.org/description",
+}
+"""How the account calls texts that no predicate gave."""
 
 
 @dataclass
-class _Batches:
-    """Columns that grow batch by batch; strings are kept as codes."""
+class _Columns:
+    """Columns that grow part by part; strings as codes."""
 
     strings: dict[str, list[Coded]] = field(default_factory=dict)
     numbers: dict[str, list[npt.NDArray[Any]]] = field(default_factory=dict)
@@ -48,18 +52,18 @@ class _Batches:
         return np.concatenate(parts).astype(dtype) if parts else np.empty(0, dtype)
 
 
-class GraphBuilder:
-    """Accumulates what readers find; `build` makes the graph.
+class BatchBuilder:
+    """Accumulates what a reader finds; `build` makes the batch.
 
-    An entity is what stands in a statement, a negative or a qualifier, and what `add_entities` names. Texts, types and
-    literals of other names are left out and counted in `unowned`: benchmark texts often cover more than the graph.
+    An entity is what stands in a link, a negative or a qualifier, and what `add_entities` names. Texts, types and
+    literals of other names are left out of the graph and counted: benchmark texts often cover more than the graph.
+    What is added is counted as kept; a reader counts what it drops with `drop`.
     """
 
     def __init__(self) -> None:
-        self._statements, self._negatives, self._literals, self._types = (_Batches() for _ in range(4))
-        self._texts: dict[Owner, _Batches] = {"entity": _Batches(), "relation": _Batches(), "type": _Batches()}
-        self._entities: list[pa.LargeStringArray] = []
-        self.unowned: dict[str, int] = {}
+        self._statements, self._negatives, self._types, self._texts = (_Columns() for _ in range(4))
+        self._entities: list[Coded] = []
+        self.tally: Tally = Counter()
 
     def add_statements(
         self,
@@ -79,13 +83,8 @@ class GraphBuilder:
             qualifier_counts: `[m]`, how many of the following pairs each row has; none by default.
             qualifier_value: `[q]`, names of entities, or literals in N-Triples form where `qualifier_is_literal`.
         """
-        self._add(
-            self._statements,
-            (subject, relation, object),
-            split,
-            qualifier_counts,
-            (qualifier_relation, qualifier_value, qualifier_is_literal),
-        )
+        qualifiers = qualifier_relation, qualifier_value, qualifier_is_literal
+        self._add("statements", (subject, relation, object), split, qualifier_counts, qualifiers)
 
     def add_literals(
         self,
@@ -100,142 +99,133 @@ class GraphBuilder:
         qualifier_is_literal: npt.ArrayLike = (),
     ) -> None:
         """Facts whose value is a literal in N-Triples form; qualifiers as in `add_statements`."""
-        self._add(
-            self._literals,
-            (subject, relation, literal),
-            split,
-            qualifier_counts,
-            (qualifier_relation, qualifier_value, qualifier_is_literal),
-        )
+        qualifiers = qualifier_relation, qualifier_value, qualifier_is_literal
+        self._add("literals", (subject, relation, literal), split, qualifier_counts, qualifiers)
 
     def add_negatives(self, subject: Column, relation: Column, object: Column, *, split: Split) -> None:
         """Statements known to be false."""
-        columns = {"subject": subject, "relation": relation, "object": object}
-        self._negatives.add(columns, split=np.full(len(subject), split, np.int8))
+        self._add("negatives", (subject, relation, object), split, None, ((), (), ()))
+
+    def add_types(self, entity: Column, type: Column) -> None:
+        """Pairs of an entity and one of its types."""
+        self._types.add({"entity": entity, "type": type})
+        self.tally["types", RDF + "type"] += len(entity)
+
+    def add_texts(
+        self, owner: Column, kind: npt.ArrayLike, language: Column, text: Column, *, of: OwnerName = "entity"
+    ) -> None:
+        """Labels, aliases and descriptions; `kind` holds `TextKind` values."""
+        kinds = np.asarray(kind, np.int8)
+        self._texts.add(
+            {"owner": owner, "language": language, "text": text},
+            kind=kinds,
+            of=np.full(len(kinds), _OWNER[of], np.int8),
+        )
+        for number, count in zip(*np.unique(kinds, return_counts=True), strict=True):
+            self.tally["texts", TEXT_NAMES[TextKind(number)]] += int(count)
+
+    def add_entities(self, names: Sequence[str] | pa.Array) -> None:
+        """Names that are entities though no statement links them."""
+        self._entities.append(Coded.of(names))
+
+    def drop(self, reason: str, count: int, predicate: str = "") -> None:
+        """Count what was read but is not added."""
+        if count:
+            self.tally[reason, predicate] += count
+
+    def build(self) -> Batch:
+        """The batch of all that was added."""
+        terms = _Terms()
+        statements = self._rows(self._statements, terms)
+        negatives = self._rows(self._negatives, terms)
+        text, language = self._texts.string("text"), self._texts.string("language")
+        texts = TextRows(
+            owner=terms.places(self._texts.string("owner")),
+            of=self._texts.number("of", np.int8),
+            kind=self._texts.number("kind", np.int8),
+            language=language.codes,
+            text=text.decode(),
+            languages=language.values.to_pylist(),
+        )
+        type_of = np.stack([terms.places(self._types.string(name)) for name in ("entity", "type")])
+        entities = terms.places(Coded.concat(self._entities))
+        return Batch(
+            terms.united(),
+            statements=statements,
+            negatives=negatives,
+            texts=texts,
+            type_of=type_of,
+            entities=entities,
+            tally=self.tally,
+        )
 
     def _add(
         self,
-        to: _Batches,
+        what: OneOf["statements", "literals", "negatives"],
         triple: tuple[Column, Column, Column],
         split: Split,
         qualifier_counts: npt.ArrayLike | None,
         qualifiers: tuple[Column, Column, npt.ArrayLike],
     ) -> None:
-        m = len(triple[0])
-        to.add(
-            dict(zip(_STATEMENT_COLUMNS, (*triple, *qualifiers[:2]), strict=True)),
+        m, relation = len(triple[0]), triple[1] if isinstance(triple[1], Coded) else Coded.of(triple[1])
+        counts = np.zeros(m, np.int64) if qualifier_counts is None else np.asarray(qualifier_counts, np.int64)
+        columns = self._negatives if what == "negatives" else self._statements
+        columns.add(
+            {
+                "subject": triple[0],
+                "relation": relation,
+                "object": triple[2],
+                "qualifier_relation": qualifiers[0],
+                "qualifier_value": qualifiers[1],
+            },
+            literal=np.full(m, what == "literals"),
             split=np.full(m, split, np.int8),
-            qualifier_counts=np.zeros(m, np.int64) if qualifier_counts is None else qualifier_counts,
+            qualifier_count=counts,
             qualifier_is_literal=np.asarray(qualifiers[2], dtype=bool),
         )
+        uses = np.bincount(relation.codes, minlength=len(relation.values))
+        for name, count in zip(relation.values.to_pylist(), uses.tolist(), strict=True):
+            if count:
+                self.tally[what, name] += count
+        if len(qualifiers[0]):
+            named = qualifiers[0] if isinstance(qualifiers[0], Coded) else Coded.of(qualifiers[0])
+            uses = np.bincount(named.codes, minlength=len(named.values))
+            for name, count in zip(named.values.to_pylist(), uses.tolist(), strict=True):
+                if count:
+                    self.tally["qualifiers", name] += count
 
-    def add_types(self, entity: Column, type: Column) -> None:
-        """Pairs of an entity and one of its types."""
-        self._types.add({"entity": entity, "type": type})
-
-    def add_texts(
-        self, owner: Column, kind: npt.ArrayLike, language: Column, text: Column, *, of: Owner = "entity"
-    ) -> None:
-        """Labels, aliases and descriptions; `kind` holds `TextKind` values."""
-        self._texts[of].add({"owner": owner, "language": language, "text": text}, kind=kind)
-
-    def add_entities(self, names: Sequence[str] | pa.Array) -> None:
-        """Names that are entities though no statement links them."""
-        self._entities.append(large_strings(names))
-
-    def build(self, *, prefixes: Mapping[str, str], provenance: Mapping[str, Any]) -> KnowledgeGraph:
-        """The graph of all that was added; the same for the same content in any order.
-
-        Raises:
-            GraphError: more names than int32 ids.
-        """
-        links, facts = ({name: of.string(name) for name in _STATEMENT_COLUMNS} for of in (self._statements, self._literals))
-        link_values, fact_values = (of.number("qualifier_is_literal", bool) for of in (self._statements, self._literals))
-        denied = {name: self._negatives.string(name) for name in ("subject", "relation", "object")}
-        linked = [column[name].values for column in (links, denied) for name in ("subject", "object")]
-        pairs = ((links["qualifier_value"], link_values), (facts["qualifier_value"], fact_values))
-
-        of_pairs = [value.take(~is_literal).values for value, is_literal in pairs]
-        entities = Vocabulary.build(distinct([*linked, *of_pairs, *self._entities]))
-        named = [links, denied, facts]
-        relations = Vocabulary.build(
-            distinct(
-                [
-                    *(column["relation"].values for column in named),
-                    *(column["qualifier_relation"].values for column in (links, facts)),
-                ]
-            )
-        )
-        literals = Vocabulary.build(
-            distinct([facts["object"].values, *(value.take(is_literal).values for value, is_literal in pairs)])
-        )
-        if max(len(entities), len(relations), len(literals)) > np.iinfo(np.int32).max:
-            raise GraphError("more than 2^31 - 1 names; split the sources into several graphs")
-
-        def table(of: _Batches, columns: dict[str, Coded], objects: Vocabulary, is_literal: Any) -> StatementTable:
-            value = columns["qualifier_value"]
-            subject = _ids(entities, columns["subject"])
-            built = StatementTable.build(
-                subject,
-                _ids(relations, columns["relation"]),
-                _ids(objects, columns["object"]),
-                split=of.number("split", np.int8),
-                qualifier_offset=offsets_of(of.number("qualifier_counts", np.int64)),
-                qualifier_relation=_ids(relations, columns["qualifier_relation"]),
-                # A qualifier's literal is written as -1 - id.
-                qualifier_value=np.where(is_literal, -1 - _ids(literals, value), _ids(entities, value)),
-            )
-            if unowned := int(np.count_nonzero(subject < 0)):
-                self.unowned["literals"] = unowned
-            return built.take(built.subject >= 0)
-
-        statements = table(self._statements, links, entities, link_values)
-        literal_statements = table(self._literals, facts, literals, fact_values)
-        negatives = StatementTable.build(
-            _ids(entities, denied["subject"]),
-            _ids(relations, denied["relation"]),
-            _ids(entities, denied["object"]),
-            split=self._negatives.number("split", np.int8),
-        )
-        return KnowledgeGraph(
-            entities=entities,
-            relations=relations,
-            statements=statements,
-            texts=self._build_texts("entity", entities),
-            relation_texts=self._build_texts("relation", relations),
-            types=self._build_types(entities),
-            literals=Literals.build(literals, literal_statements),
-            negatives=negatives,
-            prefixes=dict(sorted(prefixes.items())),
-            provenance=dict(provenance),
+    def _rows(self, columns: _Columns, terms: _Terms) -> StatementRows:
+        m = len(columns.number("split", np.int8))
+        place = {name: terms.places(columns.string(name)) for name in ("subject", "relation", "object")}
+        pairs = {name: terms.places(columns.string(name)) for name in ("qualifier_relation", "qualifier_value")}
+        return StatementRows(
+            **place,
+            object_is_literal=columns.number("literal", bool),
+            split=columns.number("split", np.int8),
+            rank=np.zeros(m, np.int8),
+            references=np.zeros(m, np.int32),
+            qualifier_count=columns.number("qualifier_count", np.int32),
+            **pairs,
+            qualifier_is_literal=columns.number("qualifier_is_literal", bool),
         )
 
-    def _build_types(self, entities: Vocabulary) -> Types:
-        entity, type_ = self._types.string("entity"), self._types.string("type")
-        owned = _ids(entities, entity) >= 0
-        entity, type_ = self._kept(entity, owned, "types"), self._kept(type_, owned, "types")
-        vocabulary = Vocabulary.build(type_.values)
-        texts = self._build_texts("type", vocabulary)
-        return Types.build(vocabulary, _ids(entities, entity), _ids(vocabulary, type_), n=len(entities), texts=texts)
 
-    def _build_texts(self, of: Owner, vocabulary: Vocabulary) -> Texts:
-        batches = self._texts[of]
-        owner = _ids(vocabulary, batches.string("owner"))
-        owned = owner >= 0
-        language, text = (self._kept(batches.string(name), owned, f"{of} texts") for name in ("language", "text"))
-        return Texts.build(owner[owned], batches.number("kind", np.int8)[owned], language.decode(), text.decode())
+class _Terms:
+    """The distinct strings of several columns."""
 
-    def _kept(self, column: Coded, owned: npt.NDArray[np.bool_], what: str) -> Coded:
-        if owned.all():
-            return column
-        self.unowned[what] = int(np.count_nonzero(~owned))
-        return column.take(owned)
+    def __init__(self) -> None:
+        self._terms: pa.LargeStringArray = pa.array([], pa.large_string())
 
+    def places(self, column: Coded) -> Places:
+        found = pc.index_in(column.values, value_set=self._terms)
+        fresh = column.values.filter(pc.is_null(found))
+        if len(fresh):
+            self._terms = pa.concat_arrays([self._terms, fresh])
+            found = pc.index_in(column.values, value_set=self._terms)
+        if not len(column):
+            return np.empty(0, np.int32)
+        places: Places = found.to_numpy(zero_copy_only=False).astype(np.int32)[column.codes]
+        return places
 
-def _ids(vocabulary: Vocabulary, column: Coded) -> npt.NDArray[np.int32]:
-    """int32 `[len(column)]`: each distinct value is looked up once."""
-    if not len(column):
-        return np.empty(0, np.int32)
-    found = pc.fill_null(pc.index_in(column.values, value_set=vocabulary.names), -1).to_numpy(zero_copy_only=False)
-    ids: npt.NDArray[np.int32] = found.astype(np.int32)[column.codes]
-    return ids
+    def united(self) -> pa.LargeStringArray:
+        return self._terms

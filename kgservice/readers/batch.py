@@ -6,7 +6,7 @@ A batch is what travels between processes and machines: a few arrays, never an o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntFlag
 
@@ -76,6 +76,7 @@ class TextRows:
         language: `[x]`, places in `languages`.
         text: `[x]`.
         languages: codes, "" for none.
+        predicate: `[x]`, places, where the tally waits for what becomes of the owner; else empty.
     """
 
     owner: Places = field(default_factory=_no_places)
@@ -84,6 +85,7 @@ class TextRows:
     language: Places = field(default_factory=_no_places)
     text: pa.LargeStringArray = field(default_factory=lambda: pa.array([], pa.large_string()))
     languages: Sequence[str] = ()
+    predicate: Places = field(default_factory=_no_places)
 
 
 @dataclass(frozen=True)
@@ -94,16 +96,21 @@ class Batch:
         terms: `[t]` distinct strings: names of entities, relations and types as they are, literals in N-Triples form.
         triples: `[3, m]` places of RDF triples that are still to be interpreted. There, terms are told apart by their
             first characters: `"` a literal, `_:` a blank node, `<<(` a triple term, else an IRI without brackets.
+        quotes: `[4, x]` places of a reifier and of the subject, predicate and object of the triple it quotes.
+        value_nodes: `[3, x]` places of triples about Wikibase's value nodes, which become literals.
         statements, negatives: links and literal facts; statements known to be false.
         texts: labels, aliases, descriptions.
         type_of: `[2, x]` places of entities and of their types.
         entities: places of names that are entities though no statement may link them.
         aliases: `[2, x]` places: wherever the first stands in a triple or a statement, the second is meant (redirects).
-        tally: what was read and what became of it; triples count when they are interpreted.
+        tally: what was read and what became of it; triples, quotes and value nodes count when they are interpreted.
+        prefixes: short names of namespaces that the source declares.
     """
 
     terms: pa.LargeStringArray
     triples: Places = field(default_factory=lambda: np.empty((3, 0), np.int32))
+    quotes: Places = field(default_factory=lambda: np.empty((4, 0), np.int32))
+    value_nodes: Places = field(default_factory=lambda: np.empty((3, 0), np.int32))
     statements: StatementRows = field(default_factory=StatementRows.empty)
     negatives: StatementRows = field(default_factory=StatementRows.empty)
     texts: TextRows = field(default_factory=TextRows)
@@ -111,3 +118,4 @@ class Batch:
     entities: Places = field(default_factory=_no_places)
     aliases: Places = field(default_factory=lambda: np.empty((2, 0), np.int32))
     tally: Tally = field(default_factory=Counter)
+    prefixes: Mapping[str, str] = field(default_factory=dict)

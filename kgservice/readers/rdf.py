@@ -1,34 +1,35 @@
-"""RDF in every syntax that pyoxigraph parses, as one column of terms: subject, predicate, object, subject, ...
+"""RDF in every syntax: blocks of lines and whole documents become batches of triples.
 
-N-Triples and N-Quads are parsed in blocks of lines, so that a bad line can be skipped alone; the other syntaxes are
-parsed as documents, where nothing after an error can be trusted. Graph names of N-Quads, TriG and JSON-LD are not kept;
-the report counts how many triples had one.
+N-Triples and N-Quads are read in blocks, so that a bad line can be skipped alone; the other syntaxes are documents, where
+nothing after an error can be trusted. Documents are parsed by pyoxigraph and pass on as canonical lines, so that columns
+are made in one place. Graph names are not kept; the report counts how many triples had one.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-import logging
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyoxigraph as ox
 
 from kgservice.errors import MalformedStatement
-from kgservice.readers.assembly import GraphBuilder
-from kgservice.readers.columns import Coded
-from kgservice.readers.interpretation import Triples, interpret
-from kgservice.readers.report import FileReport
-from kgservice.readers.sources import Source, blocks
-
-_log = logging.getLogger(__name__)
+from kgservice.literals import Literal
+from kgservice.readers import wikidata_rdf
+from kgservice.readers.batch import Batch, Owner, Places, Tally, TextRows
+from kgservice.readers.columns import Coded, large_strings
+from kgservice.readers.lines import Lines, canonical, cut_canonical, problem_of, read_lines
+from kgservice.readers.options import RDF, ReadOptions
+from kgservice.readers.sources import Source
 
 SYNTAXES: Mapping[str, ox.RdfFormat] = {
     ".nt": ox.RdfFormat.N_TRIPLES,
@@ -40,166 +41,231 @@ SYNTAXES: Mapping[str, ox.RdfFormat] = {
     ".xml": ox.RdfFormat.RDF_XML,
     ".jsonld": ox.RdfFormat.JSON_LD,
 }
-_LINE_SYNTAXES = (ox.RdfFormat.N_TRIPLES, ox.RdfFormat.N_QUADS)
+LINE_SYNTAXES = (ox.RdfFormat.N_TRIPLES, ox.RdfFormat.N_QUADS)
 _DATASET_SYNTAXES = (ox.RdfFormat.N_QUADS, ox.RdfFormat.TRIG, ox.RdfFormat.JSON_LD)
-_BATCH_TRIPLES = 1 << 17
-_POSITION = re.compile(r"^Parser error .*?\d: |\s*\(line \d+\)$")
+DOCUMENT_TRIPLES = 1 << 18
+"""Triples per batch of a document."""
 # A random label that pyoxigraph gives to a node without one: up to 128 bits in hexadecimal that begin with a letter.
 # A file's own label of that form is numbered too: as stable within the file, if it keeps its order.
 _ANONYMOUS = re.compile(r"[a-f][0-9a-f]{15,31}")
 _BNODE_OR_STRING = re.compile(r'"(?:[^"\\]|\\.)*"|_:([^\s]+)')
+_QUOTED = r"(?s)^<<\( (?P<s>\S+) (?P<p>\S+) (?P<o>.*) \)>>$"
+_TEXT = r'(?s)^"(?P<text>.*)"(?:@(?P<language>[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*)(?:--(?:ltr|rtl))?)?$'
 
 
-def read_rdf(
-    sources: Sequence[Source], builder: GraphBuilder, *, syntax: ox.RdfFormat | None, skip_malformed: bool
-) -> tuple[list[FileReport], dict[str, str]]:
-    """Read files into the builder.
+def scope_of(source: Source, *, same_name: bool) -> str:
+    """A short hash that a file's blank nodes bear: of its name, and of its content where another file has the same name."""
+    digest = hashlib.sha256(source.plain_name.encode("utf-8", "surrogateescape"))
+    if same_name:
+        with source.path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:10]
 
-    Args:
-        syntax: of all files; by default each file's suffix tells.
-        skip_malformed: count and skip malformed lines of N-Triples and N-Quads.
 
-    Returns:
-        One account per file, and the prefixes that the files declare; of two meanings the first file's holds.
+def read_block(
+    block: bytes, options: ReadOptions, *, syntax: ox.RdfFormat, source: str, scope: str, first_line: int
+) -> Batch:
+    """Whole lines of N-Triples or N-Quads as a batch.
 
     Raises:
-        MalformedStatement: a line that does not parse, or any error in a document.
-        DataError: a file that cannot be read to its end.
+        MalformedStatement: names file, line and column.
     """
-    scopes = _scopes(sources)
-    files = [
-        _File(source, syntax or SYNTAXES[source.suffix], scope) for source, scope in zip(sources, scopes, strict=True)
-    ]
-    prefixes: dict[str, str] = {}
-    for file in files:
-        file.read(skip_malformed)
-        for name, iri in sorted(file.prefixes.items()):
-            if prefixes.setdefault(name, iri) != iri:
-                _log.warning("%s: prefix %s: means %s already, not %s", file.source.name, name, prefixes[name], iri)
-    terms = Coded.concat([batch for file in files for batch in file.batches])
-    file_of = np.repeat(np.arange(len(files), dtype=np.int32), [file.triples for file in files])
-    outcomes = interpret(Triples.of(terms), builder)
-    reports = []
-    for number, file in enumerate(files):
-        report = FileReport(file.source.name, file.syntax.name, read=file.triples, malformed=file.malformed)
-        report.notes.update({"named_graphs": file.in_named_graphs} if file.in_named_graphs else {})
-        for outcome, count in outcomes.counts(file_of == number).items():
-            (report.kept if outcome.is_kept else report.dropped)[outcome.label] = count
-        reports.append(report)
-    return reports, prefixes
+    lines = read_lines(block, syntax, source=source, first_line=first_line, skip_malformed=options.on_error == "skip")
+    return batch_of(lines, options, lambda label: f"_:{scope}-{label}")
 
 
-def _scopes(sources: Sequence[Source]) -> list[str]:
-    """A short hash per file that its blank nodes bear: of its name, and of its content where two names are the same."""
-    names = Counter(source.plain_name for source in sources)
-    scopes = []
-    for source in sources:
-        digest = hashlib.sha256(source.plain_name.encode("utf-8", "surrogateescape"))
-        if names[source.plain_name] > 1:
-            with source.path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        scopes.append(digest.hexdigest()[:10])
-    return scopes
+def read_document(
+    stream: BinaryIO, options: ReadOptions, *, syntax: ox.RdfFormat, source: str, scope: str
+) -> Iterator[Batch]:
+    """A document as batches, in its order.
+
+    Raises:
+        MalformedStatement: names file, line and column.
+    """
+    numbers: dict[str, int] = {}
+
+    def rename(label: str) -> str:
+        if _ANONYMOUS.fullmatch(label):
+            # No label that stands in a file begins with a dot.
+            label = f".{numbers.setdefault(label, len(numbers))}"
+        return f"_:{scope}-{label}"
+
+    parser = ox.parse(stream, format=syntax)
+    while True:
+        try:
+            written = canonical(itertools.islice(parser, DOCUMENT_TRIPLES))
+        except SyntaxError as error:
+            raise MalformedStatement(
+                source,
+                error.lineno,
+                error.offset,
+                problem_of(error),
+                hint=f"Mend the file: after an error the rest of a {syntax.name} document cannot be trusted, "
+                "so --on-error=skip does not apply to it.",
+            ) from error
+        if not written:
+            break
+        yield batch_of(cut_canonical(written, quads=syntax in _DATASET_SYNTAXES), options, rename)
+    yield Batch(pa.array([], pa.large_string()), prefixes=dict(parser.prefixes))
+
+
+def batch_of(lines: Lines, options: ReadOptions, rename: Callable[[str], str]) -> Batch:
+    """Sort what can be told from a triple alone: texts, quotes, what is no part of a graph; the rest stays triples.
+
+    Args:
+        rename: the name of a blank node in the graph, from its label.
+    """
+    triples = _Triples.of(lines.terms, rename)
+    if lines.malformed:
+        triples.tally["malformed", ""] += lines.malformed
+    if lines.in_named_graphs:
+        triples.tally["named_graphs", ""] += lines.in_named_graphs
+    wikidata = wikidata_rdf.rewrite(triples, options) if wikidata_rdf.is_meant(triples.terms) else None
+    quotes = _quotes(triples, rename)
+    texts = _texts(triples, options)
+    s, p, o = (column[triples.rows] for column in (triples.s, triples.p, triples.o))
+    columns = [np.stack([s, p, o]), quotes, texts.owner, texts.predicate]
+    if wikidata is not None:
+        columns += [wikidata.value_nodes, wikidata.aliases, wikidata.properties]
+    terms, (kept, quotes, owner, predicate, *rest) = _compact(triples.terms, columns)
+    texts = TextRows(owner, texts.of, texts.kind, texts.language, texts.text, texts.languages, predicate)
+    value_nodes, aliases = rest[:2] or (np.empty((3, 0), np.int32), np.empty((2, 0), np.int32))
+    return Batch(
+        terms, triples=kept, quotes=quotes, value_nodes=value_nodes, aliases=aliases, texts=texts, tally=triples.tally
+    )
 
 
 @dataclass
-class _File:
-    source: Source
-    syntax: ox.RdfFormat
-    scope: str
-    batches: list[Coded] = field(default_factory=list)
-    prefixes: dict[str, str] = field(default_factory=dict)
-    triples: int = 0
-    malformed: int = 0
-    in_named_graphs: int = 0
-    _anonymous: dict[str, int] = field(default_factory=dict)
+class _Triples:
+    """The triples of a block while they are sorted.
 
-    def read(self, skip_malformed: bool) -> None:
-        with self.source.open() as stream:
-            quads = self._lines(stream, skip_malformed) if self.syntax in _LINE_SYNTAXES else self._document(stream)
-            while terms := self._terms(itertools.islice(quads, _BATCH_TRIPLES)):
-                self.triples += len(terms) // 3
-                self.batches.append(self._scoped(Coded.of(terms)))
-        _log.info("%s: %d triples read, %d lines skipped", self.source.name, self.triples, self.malformed)
+    Attributes:
+        terms: `[t]`, named as in a batch; grows.
+        s, p, o: `[m]`, places.
+        left: bool `[m]`: the rows that nobody has taken yet.
+        tally: what became of those that are gone for good.
+    """
 
-    def _terms(self, quads: Iterator[ox.Quad]) -> list[str]:
-        terms: list[str] = []
-        if self.syntax in _DATASET_SYNTAXES:
-            default = ox.DefaultGraph()
-            for quad in quads:
-                terms += (str(quad.subject), str(quad.predicate), str(quad.object))
-                self.in_named_graphs += quad.graph_name != default
-        else:
-            for quad in quads:
-                terms += (str(quad.subject), str(quad.predicate), str(quad.object))
-        return terms
+    terms: pa.LargeStringArray
+    s: Places
+    p: Places
+    o: Places
+    left: npt.NDArray[np.bool_]
+    tally: Tally = field(default_factory=Counter)
 
-    def _document(self, stream: BinaryIO) -> Iterator[ox.Quad]:
-        parser = ox.parse(stream, format=self.syntax)
-        hint = (
-            f"Mend the file: after an error the rest of a {self.syntax.name} document cannot be trusted, "
-            "so --on-error=skip does not apply to it."
-        )
-        try:
-            yield from parser
-        except SyntaxError as error:
-            raise self._malformed(error, 0, hint) from error
-        self.prefixes = dict(parser.prefixes)
+    @classmethod
+    def of(cls, column: Coded, rename: Callable[[str], str]) -> _Triples:
+        terms = pl.Series("term", column.values, dtype=pl.String)
+        renamed = (terms.str.starts_with("_:") | terms.str.starts_with("<<(")).arg_true()
+        if len(renamed):
+            named = [
+                rename(term[2:]) if term.startswith("_:") else _rename_within(term, rename)
+                for term in terms.gather(renamed).to_list()
+            ]
+            terms = terms.scatter(renamed, named)
+        s, p, o = np.ascontiguousarray(column.codes.reshape(-1, 3).T)
+        return cls(large_strings(terms.to_arrow()), s, p, o, np.ones(len(s), bool))
 
-    def _lines(self, stream: BinaryIO, skip_malformed: bool) -> Iterator[ox.Quad]:
-        for first_line, block in blocks(stream):
-            if not skip_malformed:
-                try:
-                    yield from ox.parse(block, format=self.syntax)
-                except SyntaxError as error:
-                    raise self._malformed(error, first_line - 1) from error
-                continue
-            try:
-                quads = list(ox.parse(block, format=self.syntax))
-            except SyntaxError:
-                quads = list(self._salvaged(block, first_line))
-            yield from quads
+    @property
+    def rows(self) -> npt.NDArray[np.int64]:
+        return np.flatnonzero(self.left)
 
-    def _salvaged(self, block: bytes, first_line: int) -> Iterator[ox.Quad]:
-        """Line by line: slow, but an error stays within its line."""
-        for number, line in enumerate(block.split(b"\n"), first_line):
-            try:
-                yield from list(ox.parse(line, format=self.syntax))
-            except SyntaxError as error:
-                self.malformed += 1
-                _log.warning("skipped: %s", self._malformed(error, number - 1))
+    def starts(self, sign: str) -> npt.NDArray[np.bool_]:
+        """bool `[t]`: the terms that begin so."""
+        found: npt.NDArray[np.bool_] = pc.starts_with(self.terms, sign).to_numpy(zero_copy_only=False)
+        return found
 
-    def _malformed(self, error: SyntaxError, lines_before: int, hint: str | None = None) -> MalformedStatement:
-        problem = _POSITION.sub("", str(error.msg))
-        line = None if error.lineno is None else error.lineno + lines_before
-        return MalformedStatement(self.source.name, line, error.offset, problem[:1].lower() + problem[1:], hint=hint)
+    def find(self, names: list[str]) -> Places:
+        """int32: places of names, -1 where there is none."""
+        found = pc.index_in(pa.array(names, pa.large_string()), value_set=self.terms)
+        return np.asarray(pc.fill_null(found, -1).to_numpy(zero_copy_only=False), dtype=np.int32)
 
-    def _scoped(self, terms: Coded) -> Coded:
-        """Give blank nodes names that are unique to the file and the same in every run; mark triple terms as such.
+    def places(self, names: pa.Array) -> Places:
+        """int32: places of names, which are added where they are new."""
+        found = pc.index_in(names, value_set=self.terms)
+        missing = pc.unique(names.filter(pc.is_null(found)))
+        if len(missing):
+            self.terms = pa.concat_arrays([self.terms, missing])
+            found = pc.index_in(names, value_set=self.terms)
+        return np.asarray(found.to_numpy(zero_copy_only=False), dtype=np.int32)
 
-        Python sees only the distinct blank nodes and triple terms of a batch.
-        """
-        values = pl.Series("term", terms.values, dtype=pl.String)
-        is_bnode = values.str.starts_with("_:")
-        # pyoxigraph writes a triple term as its three parts alone; no IRI contains a space.
-        is_triple = values.str.starts_with("<") & values.str.contains(" ", literal=True)
-        chosen = (is_bnode | is_triple).arg_true()
-        if not len(chosen):
-            return terms
-        named = [
-            self._bnode(term[2:]) if term.startswith("_:") else f"<<( {self._with_scoped_bnodes(term)} )>>"
-            for term in values.gather(chosen).to_list()
-        ]
-        return Coded(values.scatter(chosen, named).to_arrow().cast(pa.large_string()), terms.codes)
+    def drop(self, rows: npt.NDArray[np.bool_], reason: str) -> None:
+        """Count rows as gone for a reason."""
+        rows = rows & self.left
+        self.left &= ~rows
+        counts = np.bincount(self.p[rows], minlength=0)
+        for place in np.flatnonzero(counts).tolist():
+            self.tally[reason, self.terms[place].as_py()] += int(counts[place])
 
-    def _with_scoped_bnodes(self, triple: str) -> str:
-        return _BNODE_OR_STRING.sub(lambda match: match[0] if match[1] is None else self._bnode(match[1]), triple)
 
-    def _bnode(self, label: str) -> str:
-        return f"_:{self.scope}-{self._label(label)}"
+def _rename_within(triple: str, rename: Callable[[str], str]) -> str:
+    return _BNODE_OR_STRING.sub(lambda match: match[0] if match[1] is None else rename(match[1]), triple)
 
-    def _label(self, label: str) -> str:
-        if self.syntax in _LINE_SYNTAXES or not _ANONYMOUS.fullmatch(label):
-            return label
-        # No label that stands in a file begins with a dot.
-        return f".{self._anonymous.setdefault(label, len(self._anonymous))}"
+
+def _quotes(triples: _Triples, rename: Callable[[str], str]) -> Places:
+    """Take `R rdf:reifies <<( s p o )>>` out; a triple term anywhere else is no part of a graph."""
+    is_triple_term = triples.starts("<<(")
+    if not is_triple_term.any():
+        return np.empty((4, 0), np.int32)
+    quoting = triples.left & is_triple_term[triples.o] & (triples.p == triples.find([RDF + "reifies"])[0])
+    triples.left &= ~quoting
+    triples.drop(is_triple_term[triples.o], "triple_term")
+    used, back = np.unique(triples.o[quoting], return_inverse=True)
+    quoted = pl.Series("quoted", triples.terms.take(pa.array(used)), dtype=pl.String)
+    parts = quoted.str.extract_groups(_QUOTED).struct.unnest()
+    bare = [
+        pl.select(
+            pl.when(part.str.starts_with("<") & ~part.str.starts_with("<<"))
+            .then(part.str.slice(1).str.strip_suffix(">"))
+            .otherwise(part)
+        ).to_series()
+        for part in parts
+    ]
+    s, p, o = (triples.places(large_strings(part.to_arrow())) for part in bare)
+    return np.stack([triples.s[quoting], s[back], p[back], o[back]]).astype(np.int32)
+
+
+def _texts(triples: _Triples, options: ReadOptions) -> TextRows:
+    """Take strings of the predicates that mean texts out."""
+    predicates = options.text_predicates
+    places = triples.find(list(predicates))
+    kinds = np.full(len(triples.terms), -1, np.int8)
+    kinds[places[places >= 0]] = np.array(list(predicates.values()), np.int8)[places >= 0]
+    ends = pc.ends_with(triples.terms, ">").to_numpy(zero_copy_only=False)
+    is_plain = triples.starts('"') & ~ends
+    rows = np.flatnonzero(triples.left & (kinds[triples.p] >= 0) & is_plain[triples.o])
+    if not len(rows):
+        return TextRows()
+    triples.left[rows] = False
+    used, back = np.unique(triples.o[rows], return_inverse=True)
+    terms = pl.Series("term", triples.terms.take(pa.array(used)), dtype=pl.String)
+    parts = terms.str.extract_groups(_TEXT).struct.unnest()
+    text, language = parts["text"], parts["language"].fill_null("").str.to_lowercase()
+    escaped = terms.str.contains("\\", literal=True).arg_true()
+    if len(escaped):
+        text = text.scatter(escaped, [Literal.parse(term).lexical for term in terms.gather(escaped)])
+    if options.languages is not None:
+        wanted = language.is_in(["", *options.languages]).to_numpy()[back]
+        others = np.zeros(len(triples.s), bool)
+        others[rows[~wanted]] = triples.left[rows[~wanted]] = True
+        triples.drop(others, "filtered_language")
+        rows, back = rows[wanted], back[wanted]
+    languages = Coded.of(language.to_arrow())
+    return TextRows(
+        owner=triples.s[rows],
+        of=np.full(len(rows), Owner.ANY, np.int8),
+        kind=kinds[triples.p[rows]],
+        language=languages.codes[back],
+        text=large_strings(text.gather(back).to_arrow()),
+        languages=languages.values.to_pylist(),
+        predicate=triples.p[rows],
+    )
+
+
+def _compact(terms: pa.LargeStringArray, columns: list[Places]) -> tuple[pa.LargeStringArray, list[Places]]:
+    """Only the terms in use, and the columns in their places."""
+    used = np.zeros(len(terms), bool)
+    for column in columns:
+        used[column] = True
+    place = np.cumsum(used, dtype=np.int32) - np.int32(1)
+    return terms.filter(pa.array(used)), [place[column] for column in columns]

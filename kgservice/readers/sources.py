@@ -19,6 +19,8 @@ import zstandard
 from kgservice.errors import DataError, InputError
 
 BLOCK_BYTES = 8 << 20
+PARALLEL_FROM_BYTES = 8 << 20
+"""Bzip2 files of this size are decompressed on all cores."""
 _MAGIC = {"gzip": b"\x1f\x8b", "bzip2": b"BZh", "xz": b"\xfd7zXZ\x00", "zstandard": b"\x28\xb5\x2f\xfd"}
 _COMPRESSION_OF_SUFFIX = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstandard"}
 
@@ -66,11 +68,16 @@ class Source:
         try:
             with self.path.open("rb") as raw:
                 tap = _Tap(raw, self.on_bytes)
+                if self._is_large_bzip2():
+                    # Several blocks at a time. For gzip the standard library is the faster on few cores, and the parallel
+                    # one reads a truncated file without a word.
+                    stream = cast(BinaryIO, io.BufferedReader(_ParallelBzip2(self.path), 1 << 20))
+                    yield stream
+                    self._read_rest(tap)
+                    return
                 stream = _decompressed(self, cast(BinaryIO, io.BufferedReader(tap, 1 << 16)))
                 yield stream
-                while tap.read(BLOCK_BYTES):  # what the parser left unread is still part of the fingerprint
-                    pass
-                self.size_bytes, self.sha256 = tap.size_bytes, tap.digest.hexdigest()
+                self._read_rest(tap)
         except EOFError as error:
             raise DataError(
                 f"{self.name}: the compressed stream ends too early, the file is truncated. Fetch it again."
@@ -83,20 +90,38 @@ class Source:
             if stream is not None:
                 stream.close()
 
+    def _is_large_bzip2(self) -> bool:
+        return Path(self.name).suffix.lower() == ".bz2" and self.path.stat().st_size >= PARALLEL_FROM_BYTES
+
+    def _read_rest(self, tap: _Tap) -> None:
+        """What the parser left unread is still part of the fingerprint."""
+        while tap.read(BLOCK_BYTES):
+            pass
+        self.size_bytes, self.sha256 = tap.size_bytes, tap.digest.hexdigest()
+
+    def head(self, size_bytes: int = 4096) -> bytes:
+        """The first decompressed bytes."""
+        with Source(self.path, self.name).open() as stream:
+            return stream.read(size_bytes)
+
     def fingerprint(self) -> dict[str, str | int]:
         """For provenance."""
         return {"name": self.name, "size_bytes": self.size_bytes, "sha256": self.sha256}
 
 
-def blocks(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Cut a stream of lines into blocks of whole lines, each with the number of its first line, from 1."""
+def blocks(stream: BinaryIO, size_bytes: int = BLOCK_BYTES) -> Iterator[tuple[int, bytes]]:
+    """Cut a stream of lines into blocks of whole lines, each with the number of its first line, from 1.
+
+    A line that is longer than a block is a block of its own.
+    """
     line, rest = 1, b""
-    while chunk := stream.read(BLOCK_BYTES):
-        cut = chunk.rfind(b"\n") + 1
+    while chunk := stream.read(size_bytes - len(rest) if len(rest) < size_bytes else size_bytes):
+        whole = rest + chunk if rest else chunk
+        cut = whole.rfind(b"\n", len(rest)) + 1
         if not cut:
-            rest += chunk
+            rest = whole
             continue
-        block, rest = rest + chunk[:cut], chunk[cut:]
+        block, rest = whole[:cut], whole[cut:]
         yield line, block
         line += block.count(b"\n")
     if rest:
@@ -184,6 +209,33 @@ class _Tap(io.RawIOBase):
         if self._on_bytes is not None:
             self._on_bytes(len(data))
         return len(data)
+
+
+class _ParallelBzip2(io.RawIOBase):
+    """Bzip2 blocks decompressed on all cores."""
+
+    def __init__(self, path: Path) -> None:
+        import rapidgzip
+
+        self._file = rapidgzip.IndexedBzip2File(str(path), parallelization=0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            data = self._file.read(len(buffer))
+        except (RuntimeError, ValueError) as error:
+            if "End of file" in str(error):
+                raise EOFError("bzip2 stream ends too early") from error
+            raise OSError(f"damaged bzip2 block: {error}") from error
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
 
 
 class _Zstandard(io.RawIOBase):

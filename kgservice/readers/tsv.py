@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgservice.errors import MalformedStatement
-from kgservice.readers.assembly import GraphBuilder
+from kgservice.readers.assembly import BatchBuilder
 from kgservice.readers.columns import Coded
 from kgservice.readers.report import FileReport
 from kgservice.readers.sources import Source, blocks
@@ -39,7 +39,7 @@ def is_tsv(source: Source) -> bool:
 
 
 def read_tsv(
-    sources: Sequence[Source], builder: GraphBuilder, *, skip_malformed: bool
+    sources: Sequence[Source], builder: BatchBuilder, *, skip_malformed: bool
 ) -> tuple[list[FileReport], dict[str, str]]:
     """Read files into the builder: `train`, `valid`, `test`, verified negatives; any other name means training.
 

@@ -1,0 +1,480 @@
+"""The last steps of a graph: which terms are in which vocabulary, and every row in its place on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from kgservice import literals, statements, texts, types, vocabulary
+from kgservice.digests import ColumnDigest
+from kgservice.graph import FORMAT_VERSION, KnowledgeGraph, sync_tree
+from kgservice.ingestion.chunks import Chunks, Range, ranges
+from kgservice.ingestion.interpretation import Output
+from kgservice.ingestion.marks import Ids, Marks, Mask, mark
+from kgservice.ingestion.rows import PLAIN, QUALIFIED
+from kgservice.ingestion.spool import Spool, int32
+from kgservice.ingestion.terms import Terms
+from kgservice.literals import numbers
+from kgservice.ordering import first_of_equal, order_of
+from kgservice.ragged import offsets_of
+from kgservice.readers.assembly import TEXT_NAMES
+from kgservice.readers.batch import Owner
+from kgservice.readers.options import RDF
+from kgservice.statements import StatementTable
+from kgservice.texts import TextKind
+
+TEXTS = pa.schema(
+    {
+        "owner": pa.int32(),
+        "of": pa.int8(),
+        "kind": pa.int8(),
+        "predicate": pa.int32(),
+        "language": pa.large_string(),
+        "text": pa.large_string(),
+    }
+)
+"""Texts on their way; `predicate` is -1 where a reader has counted the text by its kind."""
+
+NO_ENTITY = "about_no_entity"
+"""The reason of texts, types and literals of names that are not in the graph, or only as a relation or a type."""
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """What a graph is made of, in numbers of terms.
+
+    Attributes:
+        output: statements, literal facts and types.
+        negatives: false statements, of the schema of `output.qualified`.
+        texts: of `TEXTS`.
+    """
+
+    output: Output
+    negatives: Chunks
+    texts: Chunks
+
+
+@dataclass(frozen=True)
+class Numbering:
+    """The ids of terms in one vocabulary of the graph.
+
+    Attributes:
+        members: bool `[t]`, all terms that belong to it.
+        base: names that have ids already, and keep them.
+        base_terms: int32, their numbers as terms.
+        path: of a file for the ids.
+    """
+
+    members: Mask
+    base: vocabulary.Vocabulary
+    base_terms: Ids
+    path: Path
+
+    @cached_property
+    def of(self) -> Ids:
+        """int32 `[t]`, in a file: the id of each term, -1 for those that do not belong."""
+        fresh = self.fresh
+        ids = np.memmap(self.path, np.int32, "w+", shape=fresh.shape)
+        np.cumsum(fresh, dtype=np.int32, out=ids)
+        ids += np.int32(len(self.base) - 1)
+        ids[~fresh] = -1
+        ids[self.base_terms] = np.arange(len(self.base), dtype=np.int32)
+        return ids
+
+    @cached_property
+    def fresh(self) -> Mask:
+        """bool `[t]`: the terms that get a new id."""
+        fresh = np.array(self.members)
+        fresh[self.base_terms] = False
+        return fresh
+
+    @property
+    def keeps_order(self) -> bool:
+        """Whether ids rise with the numbers of terms."""
+        return not len(self.base)
+
+
+@dataclass
+class Assembly:
+    """Writes a graph.
+
+    Attributes:
+        found: the rows.
+        folder: for intermediate files.
+        part_rows: rows in memory at a time per thread.
+        base: a graph that this one continues: its names keep their ids.
+        each: called after every part of work.
+    """
+
+    terms: Terms
+    marks: Marks
+    found: Graphs
+    pool: Executor
+    folder: Path
+    part_rows: int
+    base: KnowledgeGraph | None = None
+    each: Callable[[], None] = lambda: None
+    merged: int = field(default=0, init=False)
+
+    def write(self, out: Path, *, prefixes: Mapping[str, str], provenance: Callable[[], Mapping[str, Any]]) -> None:
+        """Write the graph beside `out` and rename it into place.
+
+        Args:
+            provenance: asked at the end, when the account is complete.
+        """
+        self._decide()
+        staging = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}"
+        staging.mkdir(parents=True)
+        try:
+            digests = self._write_parts(staging)
+            parts = [*digests, json.dumps(dict(prefixes), sort_keys=True)]
+            meta = {
+                "format_version": FORMAT_VERSION,
+                "content_hash": hashlib.sha256("\n".join(parts).encode()).hexdigest(),
+                "prefixes": dict(prefixes),
+                "provenance": dict(provenance()),
+            }
+            path = staging / "graph.json"
+            path.write_text(json.dumps(meta), encoding="utf-8")
+            meta["counts"] = KnowledgeGraph.open(staging).counts()
+            path.write_text(json.dumps(meta, indent=1, ensure_ascii=False), encoding="utf-8")
+            sync_tree(staging)
+            old = staging.with_name(f"{staging.name}.old")
+            if out.exists():
+                out.rename(old)
+            staging.rename(out)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+    def _decide(self) -> None:
+        """Which terms are entities, relations, types and literals of the graph."""
+        marks, found = self.marks, self.found
+        for number in range(0, len(self.terms), 1 << 24):
+            part = slice(number, number + (1 << 24))
+            described = marks.described[part] & ~marks.rdf_relation[part] & ~marks.rdf_class[part]
+            about = marks.reifier[part] | marks.broken[part] | marks.node[part]
+            marks.entity[part] = marks.linked[part] | (described & ~about)
+        tables = [found.output.plain, found.output.qualified, found.negatives]
+        self._each_part(self._decide_statements, tables)
+        self._each_part(self._decide_types, [found.output.types])
+        for vocabulary_marks, of_base in (
+            (marks.entity, self._base_entities),
+            (marks.relation, self._base_relations),
+            (marks.type, self._base_types),
+            (marks.literal, self._base_literals),
+        ):
+            mark(vocabulary_marks, of_base.base_terms)
+
+    def _decide_statements(self, keys: Range) -> None:
+        marks = self.marks
+        plain = self.found.output.plain.read(keys)
+        s, r, o, is_literal = (plain.column(name).to_numpy() for name in PLAIN.names)
+        kept = self._kept(s, r, is_literal)
+        mark(marks.relation, r[kept])
+        mark(marks.literal, o[kept & (is_literal == 1)])
+        for table in (self.found.output.qualified, self.found.negatives):
+            batch = table.read(keys)
+            s, r, o, is_literal = (batch.column(name).to_numpy() for name in PLAIN.names)
+            kept = self._kept(s, r, is_literal)
+            mark(marks.relation, r[kept])
+            mark(marks.literal, o[kept & (is_literal == 1)])
+            batch = batch.filter(pa.array(kept))
+            value = batch.column("qualifier_value").flatten().to_numpy()
+            mark(marks.relation, batch.column("qualifier_relation").flatten().to_numpy())
+            mark(marks.literal, -1 - value[value < 0])
+
+    def _kept(self, s: Ids, r: Ids, is_literal: npt.NDArray[np.int8]) -> Mask:
+        """bool `[m]`: the rows that stay in the graph; the others are counted."""
+        account, marks = self.found.output.account, self.marks
+        excluded = marks.excluded[s]
+        account.move("literals", "filtered_class", r[excluded & (is_literal == 1)])
+        account.move("statements", "filtered_class", r[excluded & (is_literal == 0)])
+        homeless = (is_literal == 1) & ~marks.entity[s] & ~excluded
+        account.move("literals", NO_ENTITY, r[homeless])
+        kept: Mask = ~(excluded | homeless)
+        return kept
+
+    def _decide_types(self, keys: Range) -> None:
+        batch = self.found.output.types.read(keys)
+        entity, type_ = (column.to_numpy() for column in batch.columns)
+        kept = self.marks.entity[entity] & ~self.marks.excluded[entity]
+        self.found.output.account.move_named("types", NO_ENTITY, RDF + "type", int(np.count_nonzero(~kept)))
+        mark(self.marks.type, type_[kept])
+
+    def _each_part(self, step: Callable[[Range], None], tables: list[Chunks]) -> None:
+        for _ in self.pool.map(step, ranges(tables, len(self.terms), rows=self.part_rows)):
+            self.each()
+
+    # Vocabularies
+
+    def _numbering(self, what: str, base: vocabulary.Vocabulary | None) -> Numbering:
+        known = base if base is not None else vocabulary.Vocabulary.build([])
+        base_terms = self.terms.find_all(known.names) if len(known) else np.empty(0, np.int32)
+        return Numbering(getattr(self.marks, what), known, base_terms, self.folder / f"{what}.ids")
+
+    @cached_property
+    def _base_entities(self) -> Numbering:
+        return self._numbering("entity", None if self.base is None else self.base.entities)
+
+    @cached_property
+    def _base_relations(self) -> Numbering:
+        return self._numbering("relation", None if self.base is None else self.base.relations)
+
+    @cached_property
+    def _base_types(self) -> Numbering:
+        return self._numbering("type", None if self.base is None else self.base.types.vocabulary)
+
+    @cached_property
+    def _base_literals(self) -> Numbering:
+        return self._numbering("literal", None if self.base is None else self.base.literals.vocabulary)
+
+    def _write_vocabulary(self, path: Path, numbering: Numbering, *, measured: bool = False) -> str:
+        """The segments of the base, then one of the new names; returns the content hash."""
+        schema = literals.SCHEMA if measured else vocabulary.SCHEMA
+        digest = ColumnDigest(vocabulary.SCHEMA)
+        spool = Spool(self.folder / path.name, schema)
+        for segment in numbering.base.segments:
+            digest.update(pa.record_batch([segment], schema=vocabulary.SCHEMA))
+        for part in self.terms.parts:
+            fresh = np.flatnonzero(numbering.fresh[self.terms.bases[part] : self.terms.bases[part + 1]])
+            if len(fresh):
+                names = self.terms.part(part).take(pa.array(fresh))
+                digest.update(pa.record_batch([names], schema=vocabulary.SCHEMA))
+                columns = [names, pa.array(numbers(names))] if measured else [names]
+                spool.append(pa.RecordBatch.from_arrays(columns, schema=schema))
+        new = self.folder / f"{path.name}.new"
+        spool.seal(new)
+        batches = [_with_numbers(segment) if measured else [segment] for segment in numbering.base.segments]
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+            for columns in batches:
+                writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+            if spool.rows and batches:
+                writer.write_batch(pa.ipc.open_file(pa.memory_map(str(new))).get_batch(0))
+        if not batches:
+            new.replace(path)
+        return digest.hexdigest()
+
+    # Rows
+
+    def _write_parts(self, folder: Path) -> list[str]:
+        """Everything but graph.json; returns the digests in the order of `KnowledgeGraph.content_hash`."""
+        entities = self._write_vocabulary(folder / "entities.arrow", self._base_entities)
+        relations = self._write_vocabulary(folder / "relations.arrow", self._base_relations)
+        type_names = self._write_vocabulary(folder / "types.arrow", self._base_types)
+        literal_names = self._write_vocabulary(folder / "literals.arrow", self._base_literals, measured=True)
+        links, facts = self._write_statements(folder / "statements.arrow", folder / "literal_statements.arrow")
+        negatives = self._write_negatives(folder / "negatives.arrow")
+        of_entity = self._write_types(folder / "entity_types.arrow")
+        owners = (
+            ("texts.arrow", Owner.ENTITY, self._base_entities),
+            ("relation_texts.arrow", Owner.RELATION, self._base_relations),
+            ("type_texts.arrow", Owner.TYPE, self._base_types),
+        )
+        own, of_relations, of_types = self._write_texts(folder, owners)
+        typing = hashlib.sha256("\n".join((type_names, of_types, of_entity)).encode()).hexdigest()
+        literal = hashlib.sha256((literal_names + facts).encode()).hexdigest()
+        return [entities, relations, links, own, of_relations, typing, literal, negatives]
+
+    def _write_statements(self, links_path: Path, facts_path: Path) -> tuple[str, str]:
+        links, facts = (Spool(self.folder / path.name, statements.SCHEMA) for path in (links_path, facts_path))
+        output = self.found.output
+        for link_table, fact_table, merged in self._by_subject([output.plain, output.qualified], self._tables):
+            links.append(link_table.to_batch())
+            facts.append(fact_table.to_batch())
+            self.merged += merged
+        links.seal(links_path)
+        facts.seal(facts_path)
+        return links.hexdigest(), facts.hexdigest()
+
+    def _write_negatives(self, path: Path) -> str:
+        spool = Spool(self.folder / path.name, statements.SCHEMA)
+        for link_table, _, merged in self._by_subject([self.found.negatives], self._tables):
+            spool.append(link_table.to_batch())
+            self.merged += merged
+        spool.seal(path)
+        return spool.hexdigest()
+
+    def _by_subject(self, tables: Sequence[Chunks], make: Callable[..., Any]) -> Iterator[Any]:
+        """What `make` makes of the rows of each range of subjects, in the order of entity ids."""
+        if not self._base_entities.keeps_order:
+            tables = [self._by_id(table, self._base_entities) for table in tables]
+        end = len(self.terms) if self._base_entities.keeps_order else int(self._base_entities.of.max(initial=-1)) + 1
+        parts = ranges(list(tables), end, rows=self.part_rows)
+        for made in in_turn(self.pool, lambda keys: make([table.read(keys) for table in tables]), parts):
+            yield made
+            self.each()
+
+    def _by_id(self, table: Chunks, numbering: Numbering) -> Chunks:
+        """The rows keyed by id in place of the number of the term; of terms without an id, none."""
+        again = Chunks(self.folder / f"by-id-{uuid.uuid4().hex[:8]}", table.schema)
+
+        def move(keys: Range) -> None:
+            batch = table.read(keys)
+            ids = numbering.of[batch.column(0).to_numpy()]
+            batch = batch.set_column(0, table.schema[0], int32(ids)).filter(pa.array(ids >= 0))
+            again.add(batch.take(pa.array(np.argsort(batch.column(0).to_numpy(), kind="stable"))))
+
+        self._each_part(move, [table])
+        return again
+
+    def _tables(self, batches: Sequence[pa.RecordBatch]) -> tuple[StatementTable, StatementTable, int]:
+        """Links and literal facts of one range, and how many equal rows became one."""
+        keeps_order = self._base_entities.keeps_order
+        entity, relation, literal = self._base_entities.of, self._base_relations.of, self._base_literals.of
+        columns: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in QUALIFIED.names}
+        counts: list[npt.NDArray[np.int64]] = []
+        for batch in batches:
+            m = len(batch)
+            for name in QUALIFIED.names[:7]:
+                present = name in batch.schema.names
+                columns[name].append(batch.column(name).to_numpy() if present else np.zeros(m, np.int8))
+            if "qualifier_value" in batch.schema.names:
+                counts.append(batch.column("qualifier_value").value_lengths().to_numpy())
+                for name in ("qualifier_relation", "qualifier_value"):
+                    columns[name].append(batch.column(name).flatten().to_numpy())
+            else:
+                counts.append(np.zeros(m, np.int64))
+        whole = {name: np.concatenate(found) if found else np.empty(0, np.int32) for name, found in columns.items()}
+        s, is_literal = whole["subject"], whole["literal"] == 1
+        if keeps_order:
+            kept = (~is_literal | self.marks.entity[s]) & ~self.marks.excluded[s]
+            s = entity[s]
+        else:
+            kept = np.ones(len(s), bool)
+        count = np.concatenate(counts)
+        pairs_of = np.repeat(np.arange(len(s)), count)
+        value = whole["qualifier_value"]
+        value = np.where(value < 0, -1 - literal[np.where(value < 0, -1 - value, 0)], entity[np.maximum(value, 0)])
+        pair_relation = relation[whole["qualifier_relation"]]
+        made, rows = [], 0
+        for chosen, objects in ((kept & ~is_literal, entity), (kept & is_literal, literal)):
+            in_pairs = chosen[pairs_of]
+            made.append(
+                StatementTable.build(
+                    s[chosen],
+                    relation[whole["relation"][chosen]],
+                    objects[whole["object"][chosen]],
+                    split=whole["split"][chosen],
+                    rank=whole["rank"][chosen],
+                    references=whole["references"][chosen],
+                    qualifier_offset=offsets_of(count[chosen]),
+                    qualifier_relation=pair_relation[in_pairs],
+                    qualifier_value=value[in_pairs],
+                )
+            )
+            rows += int(np.count_nonzero(chosen)) - len(made[-1])
+        return made[0], made[1], rows
+
+    def _write_types(self, path: Path) -> str:
+        spool = Spool(self.folder / path.name, types.SCHEMA)
+        n = len(self._base_entities.base) + int(np.count_nonzero(self._base_entities.fresh))
+        table = self.found.output.types
+        if table.rows:
+            table = self._by_id(table, self._base_entities)
+            type_id, end = self._base_types.of, 0
+            for keys in ranges([table], n, rows=self.part_rows):
+                batch = table.read(keys)
+                pairs = [batch.column(0).to_numpy(), type_id[batch.column(1).to_numpy()]]
+                pairs = [column[pairs[1] >= 0] for column in pairs]
+                order = order_of(pairs)
+                pairs = [column[order] for column in pairs]
+                entity, type_ = (column[first_of_equal(pairs)] for column in pairs)
+                counts = np.bincount(entity - keys[0], minlength=keys[1] - keys[0])
+                lists = pa.LargeListArray.from_arrays(pa.array(offsets_of(counts)), int32(type_))
+                spool.append(pa.record_batch([lists], schema=types.SCHEMA))
+                end = keys[1]
+            assert end == n
+        else:
+            lists = pa.LargeListArray.from_arrays(pa.array(np.zeros(n + 1, np.int64)), int32([]))
+            spool.append(pa.record_batch([lists], schema=types.SCHEMA))
+        spool.seal(path)
+        return spool.hexdigest()
+
+    def _write_texts(self, folder: Path, owners: Sequence[tuple[str, Owner, Numbering]]) -> list[str]:
+        spools = [Spool(self.folder / name, texts.SCHEMA) for name, _, _ in owners]
+        in_order = all(numbering.keeps_order for _, _, numbering in owners)
+        tables = [self.found.texts] * len(owners)
+        parts = ranges([self.found.texts], len(self.terms), rows=self.part_rows // 4)
+        account = list(in_turn(self.pool, self._account_texts, parts))
+        del account
+        for spool, (_, bit, numbering), table in zip(spools, owners, tables, strict=True):
+            keyed, cut = table, parts
+            if not in_order:
+                keyed = self._by_id(table, numbering)
+                cut = ranges([keyed], int(numbering.of.max(initial=-1)) + 1, rows=self.part_rows // 4)
+
+            def make(
+                keys: Range, keyed: Chunks = keyed, bit: Owner = bit, numbering: Numbering = numbering
+            ) -> pa.RecordBatch:
+                return _texts(keyed.read(keys), bit, numbering.of if in_order else None)
+
+            for batch in in_turn(self.pool, make, cut):
+                spool.append(batch)
+                self.each()
+        for spool, (name, _, _) in zip(spools, owners, strict=True):
+            spool.seal(folder / name)
+        return [spool.hexdigest() for spool in spools]
+
+    def _account_texts(self, keys: Range) -> None:
+        """Texts count once they have an owner; those of RDF are counted here, those of readers moved where need be."""
+        account, marks = self.found.output.account, self.marks
+        batch = self.found.texts.read(keys)
+        owner, of, kind, predicate = (batch.column(name).to_numpy() for name in TEXTS.names[:4])
+        held = np.zeros(len(owner), bool)
+        for bit, members in ((Owner.ENTITY, marks.entity), (Owner.RELATION, marks.relation), (Owner.TYPE, marks.type)):
+            held |= ((of & bit) != 0) & members[owner]
+        by_triple = predicate >= 0
+        is_reifier = marks.reifier[owner] | marks.broken[owner] | marks.node[owner]
+        account.add("texts", predicate[by_triple & held])
+        account.add("about_a_reifier", predicate[by_triple & ~held & is_reifier])
+        account.add(NO_ENTITY, predicate[by_triple & ~held & ~is_reifier])
+        counts = np.bincount(kind[~by_triple & ~held], minlength=len(TextKind))
+        for text_kind in TextKind:
+            account.move_named("texts", NO_ENTITY, TEXT_NAMES[text_kind], int(counts[text_kind]))
+
+
+def _texts(batch: pa.RecordBatch, bit: Owner, ids: Ids | None) -> pa.RecordBatch:
+    """The texts of one kind of owner, by id, sorted and each once."""
+    owner = batch.column("owner").to_numpy()
+    id = owner if ids is None else ids[owner]
+    rows = np.flatnonzero(((batch.column("of").to_numpy() & bit) != 0) & (id >= 0))
+    frame = pl.DataFrame(
+        {
+            "owner": id[rows],
+            "kind": batch.column("kind").to_numpy()[rows],
+            "language": pl.Series(batch.column("language").take(pa.array(rows)), dtype=pl.String),
+            "text": pl.Series(batch.column("text").take(pa.array(rows)), dtype=pl.String),
+        }
+    )
+    table = frame.unique().sort(frame.columns).to_arrow().cast(texts.SCHEMA).combine_chunks()
+    found = table.to_batches()
+    return found[0] if found else pa.RecordBatch.from_pylist([], schema=texts.SCHEMA)
+
+
+def _with_numbers(names: pa.LargeStringArray) -> list[pa.Array]:
+    return [names, pa.array(numbers(names))]
+
+
+def in_turn(pool: Executor, call: Callable[[Any], Any], items: Iterable[Any], *, ahead: int = 3) -> Iterator[Any]:
+    """`pool.map`, but with few results waiting at a time."""
+    waiting: list[Any] = []
+    for item in items:
+        waiting.append(pool.submit(call, item))
+        if len(waiting) >= ahead:
+            yield waiting.pop(0).result()
+    for future in waiting:
+        yield future.result()
