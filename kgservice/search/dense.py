@@ -22,6 +22,7 @@ from kgservice.search.names import local_name
 from kgservice.texts import TextKind
 
 _CHUNK = 1024
+_GRID = 2.0**18  # cosines closer than this fraction are equal
 _REMEMBERED_QUERIES = 2048
 
 log = logging.getLogger(__name__)
@@ -140,15 +141,18 @@ def nearest(
 
     Exact, O(b·v·d): 8 ms for one query over 200,000 vectors of 384 at 40 GB/s.
     """
-    k = min(k, len(vectors))
+    v = len(vectors)
+    k = min(k, v)
     scores = queries @ vectors.T
-    if k < len(vectors):
-        place = np.sort(np.argpartition(-scores, k - 1, axis=1)[:, :k], axis=1)
+    # The last bits of a product depend on how many queries are asked together; what differs in them alone is equal.
+    key = np.rint(scores * _GRID).astype(np.int64) * v - np.arange(v)
+    if k < v:
+        place = np.argpartition(-key, k - 1, axis=1)[:, :k]
     else:
         place = np.broadcast_to(np.arange(k), scores.shape)
-    taken = np.take_along_axis(scores, place, axis=1)
-    order = np.argsort(-taken, axis=1, kind="stable")
-    return np.take_along_axis(place, order, axis=1), np.take_along_axis(taken, order, axis=1)
+    order = np.argsort(-np.take_along_axis(key, place, axis=1), axis=1)
+    place = np.take_along_axis(place, order, axis=1)
+    return place, np.take_along_axis(scores, place, axis=1)
 
 
 def entity_texts(graph: KnowledgeGraph, language: str = "en") -> tuple[npt.NDArray[np.int32], list[str]]:
