@@ -13,8 +13,14 @@ Column = npt.NDArray[Any]
 
 def pack(columns: Sequence[Column]) -> npt.NDArray[np.uint64] | None:
     """uint64 `[m]`: one number per row that orders rows by the first column, then the second, ...; None if too wide."""
+    packed = _packed(columns)
+    return None if packed is None else packed[0]
+
+
+def _packed(columns: Sequence[Column]) -> tuple[npt.NDArray[np.uint64], list[tuple[int, int]]] | None:
+    """The numbers, and the least value and the bits of each column."""
     if not len(columns[0]):
-        return np.empty(0, np.uint64)
+        return np.empty(0, np.uint64), [(0, 0)] * len(columns)
     lows = [int(column.min()) for column in columns]
     bits = [(int(column.max()) - low).bit_length() for column, low in zip(columns, lows, strict=True)]
     if sum(bits) > 64:
@@ -24,15 +30,34 @@ def pack(columns: Sequence[Column]) -> npt.NDArray[np.uint64] | None:
         if width:
             key <<= np.uint64(width)
             key |= (column.astype(np.int64) - low).astype(np.uint64)
-    return key
+    return key, list(zip(lows, bits, strict=True))
+
+
+def sort_rows(columns: Sequence[Column]) -> list[Column]:
+    """The columns with their rows sorted by the first, then the second, and so on."""
+    packed = _packed(columns)
+    if packed is None:
+        order = np.lexsort(tuple(reversed(columns)))
+        return [column[order] for column in columns]
+    key, spans = packed
+    if np.all(key[1:] >= key[:-1]):
+        return list(columns)
+    key.sort()
+    found = []
+    for column, (low, width) in zip(reversed(columns), reversed(spans), strict=True):
+        mask = np.uint64((1 << width) - 1)
+        found.append(((key & mask).astype(np.int64) + low).astype(column.dtype))
+        if width < 64:
+            key >>= np.uint64(width)
+    return found[::-1]
 
 
 def order_of(columns: Sequence[Column]) -> npt.NDArray[np.int64]:
-    """int64 `[m]`: the rows sorted by the first column, then the second, and so on; equal rows in their order."""
+    """int64 `[m]`: the rows sorted by the first column, then the second, and so on; equal rows in any order."""
     key = pack(columns)
     if key is None:
         return np.lexsort(tuple(reversed(columns)))
-    return np.arange(len(key)) if np.all(key[1:] >= key[:-1]) else np.argsort(key, kind="stable")
+    return np.arange(len(key)) if np.all(key[1:] >= key[:-1]) else np.argsort(key)
 
 
 def first_of_equal(columns: Sequence[Column]) -> npt.NDArray[np.bool_]:

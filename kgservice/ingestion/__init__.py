@@ -15,12 +15,13 @@ import json
 import logging
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ class Sizes:
         share = memory // max(workers, 2)
         return cls(
             workers,
-            block_bytes=min(max(share // 32, 1 << 16), 64 << 20),
+            block_bytes=min(max(share // 64, 1 << 16), 32 << 20),
             part_bytes=max(share // 16, 1 << 16),
             part_rows=max(share // 512, 1 << 10),
         )
@@ -136,9 +137,24 @@ def ingest(
     base = None if into is None else KnowledgeGraph.open(into)
     if base is not None and options.instance_of:
         raise InputError("--instance-of chooses among all statements; it does not go with --into")
-    files = resolve(sources, format=format)
     sizes = Sizes.within(memory, workers)
     work = out.parent / f".{out.name}.ingest"
+    with _standard_input(sources, out, format) as named:
+        return _ingest(named, out, work, base, delete, format, options, sizes, progress)
+
+
+def _ingest(
+    sources: Sequence[Path | str],
+    out: Path,
+    work: Path,
+    base: KnowledgeGraph | None,
+    delete: bool,
+    format: str | None,
+    options: ReadOptions,
+    sizes: Sizes,
+    progress: bool,
+) -> KnowledgeGraph:
+    files = resolve(sources, format=format)
     plan = _plan(files, format, options, sizes, base, delete)
     _prepare(work, plan)
     started = time.monotonic()
@@ -149,7 +165,8 @@ def ingest(
             parsing = Parsing(
                 work / "runs", options, pool, sizes.workers, sizes.block_bytes, format=format, progress=shown.found
             )
-            runs = parsing.read(files)
+            with stage("sources read"):
+                runs = parsing.read(files)
             graph = _finish(
                 runs,
                 out,
@@ -171,6 +188,32 @@ def ingest(
     shutil.rmtree(work, ignore_errors=True)
     _log.info("%s: %d entities from %d files in %.1f s", out, graph.n, len(files), time.monotonic() - started)
     return graph
+
+
+@contextmanager
+def _standard_input(sources: Sequence[Path | str], out: Path, format: str | None) -> Iterator[Sequence[Path | str]]:
+    """The sources, with a file that holds standard input in the place of `-`."""
+    if "-" not in map(str, sources):
+        yield sources
+        return
+    if format is None:
+        raise InputError("standard input has no name that tells its format. Give it with --format.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    path = out.parent / f".{out.name}.stdin"
+    try:
+        with path.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield [path if str(source) == "-" else source for source in sources]
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def stage(what: str) -> Iterator[None]:
+    """Log how long something took."""
+    started = time.monotonic()
+    yield
+    _log.info("%s in %.1f s", what, time.monotonic() - started)
 
 
 @dataclass
@@ -305,12 +348,13 @@ def _understand(
         globalise(run, number, terms, alias, marks, triples, quotes, found)
         return run.meta()
 
-    for told, declared in pool.map(take, runs.items()):
-        tally.update(told)
-        each()
-        for name, iri in sorted(declared.items()):
-            if prefixes.setdefault(name, iri) != iri:
-                _log.warning("prefix %s: means %s already, not %s", name, prefixes[name], iri)
+    with stage("rows numbered"):
+        for told, declared in pool.map(take, runs.items()):
+            tally.update(told)
+            each()
+            for name, iri in sorted(declared.items()):
+                if prefixes.setdefault(name, iri) != iri:
+                    _log.warning("prefix %s: means %s already, not %s", name, prefixes[name], iri)
     interpreter = Interpreter(
         terms,
         kinds,
@@ -322,7 +366,8 @@ def _understand(
         options=options,
         part_rows=sizes.part_rows,
     )
-    interpreter.run(pool, each)
+    with stage("triples interpreted"):
+        interpreter.run(pool, each)
     return _Understood(found, marks, tally, prefixes)
 
 
@@ -343,7 +388,8 @@ def _finish(
     """Runs become a graph, beside or less what `base` holds."""
     runs = [*runs, *resolve_value_nodes(runs, work / "runs", memory=sizes.part_bytes * 8)]
     of_base = [] if base is None else _runs_of(base, work / "base", sizes)
-    terms = merge([*runs, *of_base], work / "terms", pool, part_bytes=sizes.part_bytes)
+    with stage("terms merged"):
+        terms = merge([*runs, *of_base], work / "terms", pool, part_bytes=sizes.part_bytes)
     alias = aliases_of(runs, terms, work / "alias")
     numbered = dict(enumerate([*runs, *of_base]))
     notes: dict[str, int] = {}
@@ -374,7 +420,8 @@ def _finish(
         return {**provenance, **history, "sources": [*earlier, *sources], "report": report}
 
     prefixes = {**whole.prefixes, **(dict(base.prefixes) if base is not None else {})}
-    assembly.write(out, prefixes=dict(sorted(prefixes.items())), provenance=told_in_full)
+    with stage("graph written"):
+        assembly.write(out, prefixes=dict(sorted(prefixes.items())), provenance=told_in_full)
     graph = KnowledgeGraph.open(out)
     if not graph.n:
         names = ", ".join(str(file["name"]) for file in files[:5])

@@ -28,7 +28,7 @@ from kgservice.ingestion.rows import PLAIN, QUALIFIED, add_plain, add_qualified
 from kgservice.ingestion.spool import int32, read_batch, write_batch
 from kgservice.ingestion.terms import Terms
 from kgservice.ingestion.wikibase_nodes import StatementNodes
-from kgservice.ordering import first_of_equal, order_of, pack
+from kgservice.ordering import first_of_equal, order_of, pack, sort_rows
 from kgservice.ragged import Ragged, offsets_of
 from kgservice.readers.options import RDF, ReadOptions
 
@@ -132,8 +132,7 @@ class Interpreter:
     def _find_reifiers(self, number: int, keys: Range) -> None:
         """Pass A: sort a part, mark reifiers and statement nodes."""
         batch = self._triples.read(keys)
-        columns = [batch.column(name).to_numpy() for name in TRIPLES.names]
-        columns = [column[order] for order in (order_of(columns),) for column in columns]
+        columns = sort_rows([batch.column(name).to_numpy() for name in TRIPLES.names])
         fresh = first_of_equal(columns)
         self._out.account.add("duplicate", columns[1][~fresh])
         s, p, o = (column[fresh] for column in columns)

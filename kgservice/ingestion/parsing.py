@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
@@ -143,11 +144,14 @@ class Parsing:
         self._pending[number].append(pool.submit(call, *arguments))
 
     def _drain(self, number: int, leave: int) -> None:
-        """Wait until at most `leave` blocks are in work; an error of any stops the reading."""
+        """Wait until at most `leave` blocks are in work; the first error in the order of blocks stops the reading."""
         pending = self._pending[number]
         while len(pending) > leave:
             done, _ = wait(pending, return_when=FIRST_COMPLETED)
-            for future in sorted(done, key=pending.index):
+            if any(future.exception() for future in done):
+                for future in pending:  # an earlier block, still in work, may have an error too
+                    future.result()
+            for future in done:
                 pending.remove(future)
                 self.progress(future.result())
 
@@ -199,8 +203,17 @@ def size_of(batch: Batch) -> int:
 
 def _processes(workers: int) -> ProcessPoolExecutor:
     """Fresh processes, one thread each: forking a process that has threads may hang."""
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_one_thread)
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
 
 
-def _one_thread() -> None:
+def _start_worker() -> None:
     os.environ["POLARS_MAX_THREADS"] = "1"
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Without this, the workers of a killed process would wait for its blocks for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

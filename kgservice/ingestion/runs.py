@@ -18,7 +18,7 @@ import polars as pl
 import pyarrow as pa
 
 from kgservice.ingestion.spool import read_batch, write_batch
-from kgservice.ordering import first_of_equal, order_of
+from kgservice.ordering import first_of_equal, order_of, sort_rows
 from kgservice.ragged import offsets_of
 from kgservice.readers.batch import Batch, Places, StatementRows, Tally, TextRows
 
@@ -76,8 +76,7 @@ def write_run(path: Path, batch: Batch) -> None:
 
 def _distinct(triples: Places) -> tuple[Places, Places]:
     """int32 `[3, m]` the distinct triples in order, and the predicates of those that repeat another."""
-    order = order_of(list(triples))
-    triples = triples[:, order]
+    triples = np.stack(sort_rows(list(triples)))
     fresh = first_of_equal(list(triples))
     return triples[:, fresh], triples[1, ~fresh]
 

@@ -18,11 +18,11 @@ import pyarrow as pa
 import pyoxigraph as ox
 
 from kgservice.errors import MalformedStatement
+from kgservice.readers import sources
 from kgservice.readers.columns import Coded
 
 _log = logging.getLogger(__name__)
 
-MAX_LINE_BYTES = 32 << 20
 LOGGED_LINES = 20
 """Of the malformed lines of one block, so many are logged one by one."""
 
@@ -95,7 +95,8 @@ def read_lines(
         others = np.flatnonzero(~is_triple)
         quads = lines.gather(others)
         is_quad[others] = (quads.str.contains(QUAD_LINE) & ~quads.str.contains(_UNUSUAL_QUAD)).to_numpy()
-    is_fast = is_triple | is_quad
+    is_fast = (is_triple | is_quad) & (ends - starts <= sources.MAX_LINE_BYTES)
+    is_quad &= is_fast
     slow = np.flatnonzero(~is_fast)
     if len(slow):
         slow = slow[~lines.gather(slow).str.contains(_NOTHING).to_numpy()]
@@ -195,7 +196,7 @@ def _strictly(
 ) -> None:
     found.slow = len(lines)
     try:
-        quads = list(ox.parse(b"".join(line for _, line in lines), format=syntax))
+        quads = list(ox.parse(b"".join(_of_lawful_length(line) for _, line in lines), format=syntax))
     except SyntaxError:
         quads = []
         for place, line in lines:
@@ -215,10 +216,8 @@ def _strictly(
 
 
 def _one_line(line: bytes, syntax: ox.RdfFormat) -> list[ox.Quad]:
-    if len(line) > MAX_LINE_BYTES:
-        raise SyntaxError(f"expected at most {MAX_LINE_BYTES:,} bytes, found a line of {len(line):,}")
     try:
-        return list(ox.parse(line, format=syntax))
+        return list(ox.parse(_of_lawful_length(line), format=syntax))
     except SyntaxError:
         if b"<<" not in line:
             raise
@@ -226,6 +225,12 @@ def _one_line(line: bytes, syntax: ox.RdfFormat) -> list[ox.Quad]:
 
         upgraded = rdfstar.upgrade([line])
         return [quad for one in upgraded for quad in ox.parse(one, format=syntax)]
+
+
+def _of_lawful_length(line: bytes) -> bytes:
+    if len(line) > sources.MAX_LINE_BYTES:
+        raise SyntaxError(f"expected a line of at most {sources.MAX_LINE_BYTES:,} bytes, found a longer one")
+    return line
 
 
 def canonical(quads: Iterable[ox.Quad]) -> bytes:

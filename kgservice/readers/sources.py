@@ -7,13 +7,15 @@ import gzip
 import hashlib
 import io
 import lzma
+import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NoReturn, cast
 
+import numpy as np
 import zstandard
 
 from kgservice.errors import DataError, InputError
@@ -21,6 +23,10 @@ from kgservice.errors import DataError, InputError
 BLOCK_BYTES = 8 << 20
 PARALLEL_FROM_BYTES = 8 << 20
 """Bzip2 files of this size are decompressed on all cores."""
+MAX_LINE_BYTES = 16 << 20
+"""Longer lines are malformed: they fit neither into memory nor into the RDF parser's buffer."""
+CUT = b"\xff\n"
+"""Ends what is kept of a longer line. No UTF-8 text holds such a byte, so that no reader takes a part for the whole."""
 _MAGIC = {"gzip": b"\x1f\x8b", "bzip2": b"BZh", "xz": b"\xfd7zXZ\x00", "zstandard": b"\x28\xb5\x2f\xfd"}
 _COMPRESSION_OF_SUFFIX = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstandard"}
 
@@ -64,45 +70,30 @@ class Source:
         Raises:
             DataError: unreadable, empty, truncated, or damaged.
         """
-        stream: BinaryIO | None = None
-        try:
-            with self.path.open("rb") as raw:
-                tap = _Tap(raw, self.on_bytes)
-                if self._is_large_bzip2():
-                    # Several blocks at a time. For gzip the standard library is the faster on few cores, and the parallel
-                    # one reads a truncated file without a word.
-                    stream = cast(BinaryIO, io.BufferedReader(_ParallelBzip2(self.path), 1 << 20))
-                    yield stream
-                    self._read_rest(tap)
-                    return
-                stream = _decompressed(self, cast(BinaryIO, io.BufferedReader(tap, 1 << 16)))
-                yield stream
-                self._read_rest(tap)
-        except EOFError as error:
-            raise DataError(
-                f"{self.name}: the compressed stream ends too early, the file is truncated. Fetch it again."
-            ) from error
-        except (gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
-            raise DataError(f"{self.name}: the compressed stream is damaged: {error}. Fetch it again.") from error
-        except OSError as error:
-            raise DataError(f"{self.name}: cannot be read: {error.strerror or error}. Check the file.") from error
-        finally:
-            if stream is not None:
-                stream.close()
-
-    def _is_large_bzip2(self) -> bool:
-        return Path(self.name).suffix.lower() == ".bz2" and self.path.stat().st_size >= PARALLEL_FROM_BYTES
-
-    def _read_rest(self, tap: _Tap) -> None:
-        """What the parser left unread is still part of the fingerprint."""
-        while tap.read(BLOCK_BYTES):
-            pass
-        self.size_bytes, self.sha256 = tap.size_bytes, tap.digest.hexdigest()
+        with ExitStack() as stack:
+            stream, tap = self._begin(stack)
+            yield stream
+            # What the parser left unread is still part of the fingerprint.
+            with _about(self.name):
+                while tap.read(BLOCK_BYTES):
+                    pass
+            self.size_bytes, self.sha256 = tap.size_bytes, tap.digest.hexdigest()
 
     def head(self, size_bytes: int = 4096) -> bytes:
-        """The first decompressed bytes."""
-        with Source(self.path, self.name).open() as stream:
+        """The first decompressed bytes.
+
+        Raises:
+            DataError: as `open`.
+        """
+        with ExitStack() as stack:
+            stream, _ = Source(self.path, self.name)._begin(stack)
             return stream.read(size_bytes)
+
+    def _begin(self, stack: ExitStack) -> tuple[BinaryIO, _Tap]:
+        with _about(self.name):
+            tap = _Tap(stack.enter_context(self.path.open("rb")), self.on_bytes)
+            stream = stack.enter_context(_decompressed(self, cast(BinaryIO, io.BufferedReader(tap, 1 << 20))))
+        return cast(BinaryIO, io.BufferedReader(_Named(stream, self.name), 1 << 16)), tap
 
     def fingerprint(self) -> dict[str, str | int]:
         """For provenance."""
@@ -112,20 +103,33 @@ class Source:
 def blocks(stream: BinaryIO, size_bytes: int = BLOCK_BYTES) -> Iterator[tuple[int, bytes]]:
     """Cut a stream of lines into blocks of whole lines, each with the number of its first line, from 1.
 
-    A line that is longer than a block is a block of its own.
+    Of a line longer than `MAX_LINE_BYTES` only so many bytes are kept, and `CUT` after them: a block of its own.
     """
-    line, rest = 1, b""
-    while chunk := stream.read(size_bytes - len(rest) if len(rest) < size_bytes else size_bytes):
-        whole = rest + chunk if rest else chunk
-        cut = whole.rfind(b"\n", len(rest)) + 1
-        if not cut:
-            rest = whole
+    size_bytes = min(size_bytes, MAX_LINE_BYTES)
+    line, held, rest = 1, 0, list[bytes]()  # the line that has not ended yet: its bytes so far, and those kept of it
+    while chunk := stream.read(size_bytes - held if held < size_bytes else size_bytes):
+        first, end = chunk.find(b"\n"), chunk.rfind(b"\n") + 1
+        if not end:
+            if held <= MAX_LINE_BYTES:
+                rest.append(chunk)
+            held += len(chunk)
             continue
-        block, rest = whole[:cut], whole[cut:]
-        yield line, block
-        line += block.count(b"\n")
-    if rest:
-        yield line, rest
+        if held + first > MAX_LINE_BYTES:
+            yield line, _cut(rest, chunk[:first])
+            line, rest = line + 1, []
+            chunk, end = chunk[first + 1 :], end - first - 1
+        if end:
+            block = b"".join([*rest, chunk[:end]])
+            yield line, block
+            line += int(np.count_nonzero(np.frombuffer(block, np.uint8) == 10))  # faster than bytes.count
+        rest = [chunk[end:]]
+        held = len(rest[0])
+    if held:
+        yield line, b"".join(rest) if held <= MAX_LINE_BYTES else _cut(rest, b"")
+
+
+def _cut(rest: list[bytes], last: bytes) -> bytes:
+    return b"".join([*rest, last])[:MAX_LINE_BYTES] + CUT
 
 
 def find(sources: Sequence[Path | str], is_readable: Callable[[Source], bool]) -> list[Source]:
@@ -139,30 +143,48 @@ def find(sources: Sequence[Path | str], is_readable: Callable[[Source], bool]) -
     """
     found: dict[Path, Source] = {}
     for given in sources:
-        path = Path(given)
-        if path.is_dir():
-            chosen = [(file, str(file.relative_to(path))) for file in sorted(path.rglob("*")) if _visible(file, path)]
-            readable = [Source(file, name) for file, name in chosen if is_readable(Source(file, name))]
-            if not readable:
-                suffixes = sorted({Source(file, name).suffix or "no suffix" for file, name in chosen})
-                held = f"only files with {', '.join(suffixes)}" if suffixes else "no files"
-                raise InputError(f"{given}: the folder holds {held}. Expected a format of `kgservice ingest --help`.")
-        elif path.is_file():
-            readable = [Source(path, path.name)]
-        else:
-            files = sorted(file for file in _glob(path) if file.is_file())
-            readable = [Source(file, file.name) for file in files]
-            if not readable:
-                is_glob = any(sign in str(given) for sign in "*?[")
-                what = "the glob matches no file" if is_glob else "no such file or folder"
-                raise InputError(f"{given}: {what}. Check the path; it is taken from the working folder.")
-        for source in readable:
-            found.setdefault(source.path.resolve(), source)
+        try:
+            for source in _meant(given, is_readable):
+                found.setdefault(source.path.resolve(strict=True), source)
+        except OSError as error:
+            where = "" if error.filename in (None, str(given)) else f": {error.filename}"
+            problem = f"{given}{where}: cannot be read: {error.strerror or error}"
+            raise InputError(f"{problem}. Check the path and its permissions.") from error
     return sorted(found.values(), key=lambda source: (source.name, str(source.path)))
 
 
-def _visible(file: Path, folder: Path) -> bool:
-    return file.is_file() and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+def _meant(given: Path | str, is_readable: Callable[[Source], bool]) -> list[Source]:
+    path = Path(given)
+    if path.is_dir():
+        files = [Source(file, str(file.relative_to(path))) for file in _visible_in(path)]
+        readable = [file for file in files if is_readable(file)]
+        if not readable:
+            suffixes = sorted({file.suffix or "no suffix" for file in files})
+            held = f"only files with {', '.join(suffixes)}" if suffixes else "no files"
+            raise InputError(f"{given}: the folder holds {held}. Expected a format of `kgservice ingest --help`.")
+        return readable
+    if path.is_file():
+        return [Source(path, path.name)]
+    readable = [Source(file, file.name) for file in _glob(path) if file.is_file()]
+    if not readable:
+        is_glob = any(sign in str(given) for sign in "*?[")
+        what = "the glob matches no file" if is_glob else "no such file or folder"
+        raise InputError(f"{given}: {what}. Check the path; it is taken from the working folder.")
+    return readable
+
+
+def _visible_in(folder: Path) -> list[Path]:
+    """The files in a folder at any depth, in order. One that cannot be listed is an error, not an empty one."""
+
+    def fail(error: OSError) -> NoReturn:
+        raise error
+
+    found = []
+    for inner, folders, names in os.walk(folder, onerror=fail):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(inner, name) for name in names if not name.startswith(".")]
+    # A link to nothing stays in, so that it is missed.
+    return sorted(file for file in found if file.is_file() or (file.is_symlink() and not file.exists()))
 
 
 def _glob(path: Path) -> Iterator[Path]:
@@ -183,12 +205,47 @@ def _decompressed(source: Source, raw: BinaryIO) -> BinaryIO:
     if actual == "gzip":
         return cast(BinaryIO, gzip.GzipFile(fileobj=raw))
     if actual == "bzip2":
-        return cast(BinaryIO, bz2.BZ2File(raw))
+        if source.path.stat().st_size < PARALLEL_FROM_BYTES:
+            return cast(BinaryIO, bz2.BZ2File(raw))
+        # Several blocks at a time. For gzip the standard library is the faster on few cores, and the parallel one reads
+        # a truncated file without a word.
+        return cast(BinaryIO, io.BufferedReader(_ParallelBzip2(source.path), 1 << 20))
     if actual == "xz":
         return cast(BinaryIO, lzma.LZMAFile(raw))
     if actual == "zstandard":
         return cast(BinaryIO, io.BufferedReader(_Zstandard(raw), 1 << 20))
     return raw
+
+
+@contextmanager
+def _about(name: str) -> Iterator[None]:
+    """Say of which file an error is."""
+    try:
+        yield
+    except EOFError as error:
+        raise DataError(
+            f"{name}: the compressed stream ends too early, the file is truncated. Fetch it again."
+        ) from error
+    except (gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
+        raise DataError(f"{name}: the compressed stream is damaged: {error}. Fetch it again.") from error
+    except OSError as error:
+        raise DataError(f"{name}: cannot be read: {error.strerror or error}. Check the file.") from error
+
+
+class _Named(io.RawIOBase):
+    """A stream whose errors name its file; what goes wrong while its bytes are used is no concern of it."""
+
+    def __init__(self, stream: BinaryIO, name: str) -> None:
+        self._stream, self._name = stream, name
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        with _about(self._name):
+            data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
 
 class _Tap(io.RawIOBase):
@@ -202,13 +259,12 @@ class _Tap(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        data = self._raw.read(len(buffer))
-        buffer[: len(data)] = data
-        self.digest.update(data)
-        self.size_bytes += len(data)
+        count = int(self._raw.readinto(buffer) or 0)  # type: ignore[attr-defined]
+        self.digest.update(memoryview(buffer)[:count])
+        self.size_bytes += count
         if self._on_bytes is not None:
-            self._on_bytes(len(data))
-        return len(data)
+            self._on_bytes(count)
+        return count
 
 
 class _ParallelBzip2(io.RawIOBase):
@@ -217,7 +273,10 @@ class _ParallelBzip2(io.RawIOBase):
     def __init__(self, path: Path) -> None:
         import rapidgzip
 
-        self._file = rapidgzip.IndexedBzip2File(str(path), parallelization=0)
+        try:
+            self._file = rapidgzip.IndexedBzip2File(str(path), parallelization=0)
+        except (RuntimeError, ValueError) as error:
+            raise OSError(f"damaged bzip2 header: {error}") from error
 
     def readable(self) -> bool:
         return True
@@ -226,7 +285,7 @@ class _ParallelBzip2(io.RawIOBase):
         try:
             data = self._file.read(len(buffer))
         except (RuntimeError, ValueError) as error:
-            if "End of file" in str(error):
+            if "End of file" in str(error) or "Truncated" in str(error):
                 raise EOFError("bzip2 stream ends too early") from error
             raise OSError(f"damaged bzip2 block: {error}") from error
         buffer[: len(data)] = data
