@@ -106,8 +106,11 @@ def prepare_graph(recipe: Recipe, home: Path, base: Path) -> KnowledgeGraph:
         with _stage("ingest"):
             if settings.dataset is not None:
                 graph = datasets.load(settings.dataset, progress=True)
+            elif len(sources) == 1 and (sources[0] / "graph.json").is_file():
+                graph = KnowledgeGraph.open(sources[0])
             else:
-                graph = ingestion.ingest(sources, folder, format=settings.format, progress=True)
+                ingested = home / "builds" / f"ingested-{key}"
+                graph = ingestion.ingest(sources, ingested, format=settings.format, progress=True)
             if not len(graph.statements):
                 raise GraphError(f"recipe {recipe.name}: the graph holds no statement that links two entities")
             if not (graph.statements.split == Split.VALID).any():

@@ -35,7 +35,11 @@ class GraphSettings(_Settings):
     """Which graph is learnt."""
 
     dataset: str | None = Field(None, description="A data set with a manifest under `data/`.")
-    sources: tuple[str, ...] = Field((), description="Files, folders or globs to ingest, relative to the recipe.")
+    sources: tuple[str, ...] = Field(
+        (),
+        description="Files, folders or globs to ingest, or the folder of one graph that `kgservice ingest` or `split` made; "
+        "relative to the recipe.",
+    )
     format: str | None = Field(None, description="Format of `sources`; by default told from their names.")
     split: SplitSettings = Field(SplitSettings(), description="Used where the graph brings no validation split.")
 

@@ -1,7 +1,9 @@
 """Views for other libraries hold what the graph holds; rdflib and back is the same graph."""
 
 import numpy as np
+import pyoxigraph as ox
 import pytest
+import rdflib
 
 from kgservice import bridges, ingestion
 from kgservice.statements import Split
@@ -72,6 +74,19 @@ def test_rdflib_and_back(graph, benchmark):
     assert back.texts.digest() == graph.texts.digest()
     assert back.relation_texts.digest() == graph.relation_texts.digest()
     assert bridges.from_rdflib(bridges.to_rdflib(benchmark)).entities.names.to_pylist() == ["/m/0 1", "Q1", "Q2"]
+
+
+def test_the_answer_of_a_construct_is_a_graph(tmp_path):
+    query = "CONSTRUCT { ?s <http://x/near> ?o } WHERE { ?s <http://x/knows> ?o }"
+    path = tmp_path / "x.nt"
+    path.write_text("".join(f"<http://x/{i}> <http://x/knows> <http://x/{i * 7 % 30}> .\n" for i in range(30)))
+    view = rdflib.Graph().parse(path)
+    by_rdflib = bridges.from_rdflib(view.query(query))
+    store = ox.Store()
+    store.load(path=str(path), format=ox.RdfFormat.N_TRIPLES)
+    by_oxigraph = ingestion.from_triples(store.query(query))
+    assert by_rdflib.content_hash == by_oxigraph.content_hash
+    assert len(by_rdflib.statements) == 30
 
 
 def test_rdflib_view(graph):

@@ -14,6 +14,8 @@ COMMANDS = {
     "demo": ("kgservice.cli.build:demo", "Build the sample graph's release and serve it."),
     "data": ("kgservice.cli.data:data", "List, fetch and show data sets."),
     "ingest": ("kgservice.cli.ingest:ingest", "Read RDF or TSV into a graph."),
+    "split": ("kgservice.cli.split:split", "Hold statements out for validation and test."),
+    "audit": ("kgservice.cli.audit:audit", "Check a graph and its splits for leakage and other faults."),
     "build": ("kgservice.cli.build:build", "Ingest, train, evaluate, calibrate, index and write a release."),
     "train": ("kgservice.cli.build:train", "Train a recipe's models."),
     "evaluate": ("kgservice.cli.build:evaluate", "Train over seeds and measure."),

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -45,10 +45,10 @@ from kgservice.ingestion.selection import restrict, subtract
 from kgservice.ingestion.terms import Terms, merge
 from kgservice.readers import FORMATS, BatchBuilder, ReadOptions, format_of, resolve
 from kgservice.readers.batch import Batch, Tally
-from kgservice.readers.rdf import scope_of
+from kgservice.readers.rdf import batches_of_triples, scope_of
 from kgservice.readers.sources import Source
 
-__all__ = ["GraphBuilder", "Loaded", "ingest", "load_into", "read"]
+__all__ = ["GraphBuilder", "Loaded", "from_triples", "ingest", "load_into", "read"]
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class Sizes:
             workers,
             block_bytes=min(max(share // 64, 1 << 16), 32 << 20),
             part_bytes=max(share // 16, 1 << 16),
-            part_rows=max(share // 512, 1 << 10),
+            part_rows=max(share // 2048, 1 << 10),
         )
 
 
@@ -199,13 +199,11 @@ def _standard_input(sources: Sequence[Path | str], out: Path, format: str | None
     if format is None:
         raise InputError("standard input has no name that tells its format. Give it with --format.")
     out.parent.mkdir(parents=True, exist_ok=True)
-    path = out.parent / f".{out.name}.stdin"
-    try:
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
+        path = Path(folder) / "stdin"
         with path.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
         yield [path if str(source) == "-" else source for source in sources]
-    finally:
-        path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -280,6 +278,12 @@ def load_into(
     return Loaded(
         [{**source.fingerprint(), "format": title} for source, title in zip(files, titles, strict=True)], prefixes
     )
+
+
+def from_triples(triples: Iterable[Any], options: ReadOptions | None = None) -> KnowledgeGraph:
+    """The graph of pyoxigraph's triples or quads, such as the answer of a SPARQL CONSTRUCT."""
+    batches = list(batches_of_triples(triples, options or ReadOptions()))
+    return GraphBuilder(batches=batches).build(prefixes={}, provenance={}, files=[{"name": "triples"}])
 
 
 def _plan(

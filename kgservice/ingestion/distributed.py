@@ -30,6 +30,9 @@ from kgservice.readers.sources import Source, blocks
 ROWS_AT_ONCE = 4096
 """Beyond so many rows, Ray gets several in one task."""
 
+ATTEMPTS = 8
+"""So often a row is begun, when each time its node or its process is lost."""
+
 _PIECE_BYTES = 1 << 16
 _READ_BYTES = 8 << 20
 _log = logging.getLogger(__name__)
@@ -312,7 +315,7 @@ def _answers(tasks: Sequence[Task], ray: Any, folder: Path, options: ReadOptions
     given = {"folder": str(folder), "options": options, "block_bytes": block_bytes}
     context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False
-    with ray.data.DataContext.current(context):
+    with ray.data.DataContext.current(context), _quiet(logging.getLogger("ray.data")):
         data = ray.data.from_items(rows, override_num_blocks=min(len(rows), ROWS_AT_ONCE))
         answers = data.map(_work, fn_kwargs=given, num_cpus=1).iter_rows()
         try:
@@ -326,6 +329,17 @@ def _answers(tasks: Sequence[Task], ray: Any, folder: Path, options: ReadOptions
             raise cause or DataError(f"the Ray cluster failed: {error}. {_NOTHING_LOST}") from error
 
 
+@contextmanager
+def _quiet(logger: logging.Logger) -> Iterator[None]:
+    """Let only warnings through: by default each data set tells of itself on standard error."""
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def _work(row: Mapping[str, str], *, folder: str, options: ReadOptions, block_bytes: int) -> dict[str, str]:
     """Do the task of a row on whatever node has it; also an error is an answer, which Ray neither wraps nor logs."""
     import ray
@@ -333,10 +347,32 @@ def _work(row: Mapping[str, str], *, folder: str, options: ReadOptions, block_by
     os.environ["POLARS_MAX_THREADS"] = "1"  # a row is given one core
     index, fields = json.loads(row["task"])
     try:
-        answer = _answer(index, Task(**fields), Path(folder), options, block_bytes)
+        with _counted(Task(**fields), Path(folder)) as task:
+            answer = _answer(index, task, Path(folder), options, block_bytes)
     except (KGServiceError, OSError) as error:
         answer = Answer(index, error=_as_told(error))
     return {"answer": json.dumps(asdict(replace(answer, node=ray.get_runtime_context().get_node_id())))}
+
+
+@contextmanager
+def _counted(task: Task, folder: Path) -> Iterator[Task]:
+    """Give up a row that was begun too often: Ray Data tries for ever, also what does not fit into a node's memory.
+
+    Raises:
+        DataError: it was.
+    """
+    path = folder / f"{task.kind}-{task.number:05}-{task.part:06}.attempts"
+    with path.open("ab") as file:
+        file.write(b".")
+        begun = file.tell()
+    if begun > ATTEMPTS:
+        where = f"bytes {task.start} to {task.stop}" if task.stop else "the file"
+        raise DataError(
+            f"{task.source.name}: {where}: reading was begun {ATTEMPTS} times, and each time the process or its node was "
+            f"lost. Is there too little memory on a node? See Ray's logs; give less with --memory. {_NOTHING_LOST}"
+        )
+    yield task
+    path.unlink(missing_ok=True)
 
 
 def _answer(index: int, task: Task, folder: Path, options: ReadOptions, block_bytes: int) -> Answer:

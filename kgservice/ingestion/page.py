@@ -108,7 +108,7 @@ def render(name: str, report: Mapping[str, Any], counts: Mapping[str, int]) -> s
             dropped=dropped,
             adds_up=report["read"] == kept + dropped == sum(row.read for row in predicates),
             bars=bars,
-            widest=max((bar.share for bar in bars), default=0.0),
+            widest=max((bar.share for bar in bars), default=1.0),
             predicates=listed,
             rest=_rest(predicates[len(listed) :]),
             files=files[:FILES],
@@ -177,6 +177,13 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+def _width(share: float) -> str:
+    """The width of a bar: a sliver of what is not nothing, or is not all, is still seen."""
+    if 0 < share < 1:
+        share = min(max(share, 0.003), 0.997)
+    return f"{100 * share:.2f}%"
+
+
 def _size(size_bytes: int) -> str:
     size, unit = float(size_bytes), "bytes"
     for larger in ("kB", "MB", "GB", "TB"):
@@ -199,6 +206,7 @@ def _environment() -> Environment:
     )
     environment.filters["count"] = lambda value: f"{value:,}"
     environment.filters["percent"] = _percent
+    environment.filters["width"] = _width
     environment.filters["size"] = _size
     environment.filters["words"] = lambda name: name.replace("_", " ")
     return environment

@@ -10,6 +10,7 @@ import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -233,9 +234,9 @@ def _of_lawful_length(line: bytes) -> bytes:
     return line
 
 
-def canonical(quads: Iterable[ox.Quad]) -> bytes:
+def canonical(quads: Iterable[ox.Triple | ox.Quad]) -> bytes:
     """N-Quads in canonical form, a line each."""
-    written = ox.serialize(quads, format=ox.RdfFormat.N_QUADS)
+    written = ox.serialize(cast(Iterable[ox.Quad], quads), format=ox.RdfFormat.N_QUADS)
     assert written is not None
     return written
 

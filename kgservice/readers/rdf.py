@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -107,6 +107,13 @@ def read_document(
             break
         yield batch_of(cut_canonical(written, quads=syntax in _DATASET_SYNTAXES), options, rename)
     yield Batch(pa.array([], pa.large_string()), prefixes=dict(parser.prefixes))
+
+
+def batches_of_triples(triples: Iterable[ox.Triple | ox.Quad], options: ReadOptions) -> Iterator[Batch]:
+    """Triples or quads of pyoxigraph as batches; blank nodes keep their labels."""
+    rest = iter(triples)
+    while some := list(itertools.islice(rest, DOCUMENT_TRIPLES)):
+        yield batch_of(cut_canonical(canonical(some), quads=True), options, lambda label: f"_:{label}")
 
 
 def batch_of(lines: Lines, options: ReadOptions, rename: Callable[[str], str]) -> Batch:
