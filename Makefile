@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format bench bench-train api cards clean
+.PHONY: demo test check conformance format bench bench-train bench-ingest api cards clean
 
 demo: $(READY)  ## set up, build the sample graph's release, serve it on :8000
 	$(BIN)/kgservice demo
@@ -27,10 +27,17 @@ api: $(READY)  ## regenerate api/openapi.json
 cards: $(READY)  ## regenerate models/*.md from committed results
 	$(BIN)/python tools/cards.py
 
-bench: bench-train
+conformance: $(READY)  ## the W3C's RDF suites; writes docs/conformance.md
+	$(BIN)/python -m tests.conformance.table
+	$(BIN)/pytest tests/conformance
+
+bench: bench-train bench-ingest
 
 bench-train: .venv-bench/.ready  ## training and evaluation beside PyKEEN and the GEMM floor
 	.venv-bench/bin/python -m tests.bench.train
+
+bench-ingest: .venv-bench/.ready  ## ingestion beside rdflib, pyoxigraph, msgspec and qwikidata
+	.venv-bench/bin/python -m tests.bench.ingest
 
 $(READY): pyproject.toml requirements.lock
 	$(PYTHON) -c "import sys; sys.exit('kgservice needs Python 3.11 or newer' if sys.version_info < (3, 11) else 0)"
