@@ -119,7 +119,9 @@ def from_rdflib(view: rdflib.Graph) -> KnowledgeGraph:
 
     terms = Coded.of([_term(node) for triple in view for node in triple])
     builder = GraphBuilder(batches=[batch_of(Lines(terms), ReadOptions(), lambda label: f"_:{label}")])
-    return builder.build(prefixes={}, provenance={}, files=[{"name": "rdflib"}])
+    return builder.build(
+        prefixes={}, provenance={}, files=[{"name": "rdflib", "format": "RDF", "size_bytes": 0, "sha256": ""}]
+    )
 
 
 def _triples(graph: KnowledgeGraph) -> Iterator[tuple[Any, Any, Any]]:

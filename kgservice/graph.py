@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from kgservice.errors import GraphError
 from kgservice.literals import Literals
+from kgservice.media import Media
 from kgservice.ordering import mix
 from kgservice.query import QueryBatch, Slot
 from kgservice.ragged import Ragged, offsets_of
@@ -134,6 +135,11 @@ class KnowledgeGraph:
         kept = (self.statements.split == Split.TRAIN) | (self.statements.split == Split.CONTEXT)
         ends = np.concatenate([self.statements.subject[kept], self.statements.object[kept]])
         return np.bincount(ends, minlength=self.n)
+
+    @cached_property
+    def media(self) -> Media:
+        """The images of entities."""
+        return Media.of(self.literals)
 
     def rows_of(self, entity: int) -> npt.NDArray[np.int64]:
         """int64: the statements that have an entity as subject, then those that have it as object alone."""

@@ -158,7 +158,8 @@ def temporal_split(
     time = statement_times(graph, by)[rows]
     timed = np.flatnonzero(~np.isnan(time))
     if not len(timed):
-        raise InputError(f"no statement has a time by {_named(graph, by)}.{_time_hint(graph)}")
+        what = f"no statement has a time by {_named(graph, by)}" if by else "the graph has no relation of times"
+        raise InputError(f"{what}.{_time_hint(graph)}")
     np.maximum.at(latest, group[timed], time[timed])
 
     asked: dict[str, int] = {}
@@ -182,7 +183,8 @@ def temporal_split(
     if not np.any(split_of == Split.TRAIN):
         raise InputError("every statement would be held out. Give later dates (--valid-from, --test-from).")
     how: dict[str, Any] = {"method": "temporal", "by": [graph.relations.name(id) for id in by]}
-    how |= {"valid_from": _date(valid_cut), "test_from": _date(test_cut), "without_time": len(rows) - len(timed)}
+    valid_from = _date(valid_cut) if valid_cut < test_cut else None
+    how |= {"valid_from": valid_from, "test_from": _date(test_cut), "without_time": len(rows) - len(timed)}
     return _resplit(graph, rows, split_of[group], how, asked)
 
 
@@ -322,7 +324,7 @@ def _date(year: float) -> float | None:
 
 
 def _named(graph: KnowledgeGraph, by: Sequence[int]) -> str:
-    return ", ".join(graph.relations.names_of(by)) or "no relation"
+    return ", ".join(graph.relations.names_of(by))
 
 
 def _time_hint(graph: KnowledgeGraph) -> str:

@@ -65,6 +65,15 @@ def test_json_and_rdf_say_the_same(mirror, tmp_path, name, deprecated):
         assert report["read"] == sum(report["kept"].values()) + sum(report["dropped"].values())
 
 
+def test_images_are_told_apart(mirror, tmp_path):
+    graph = ingestion.read([plain(mirror, "Q42.json", tmp_path)])
+    images = [(graph.relations.name(r), file) for r, file in zip(graph.media.relation, graph.media.files, strict=True)]
+    assert ("P18", "Douglas adams portrait.jpg") in images
+    assert all(relation in ("P18", "P1442", "P10", "P109") for relation, _ in images)
+    row = graph.media.files.index("Douglas adams portrait.jpg")
+    assert graph.media.address(row).endswith("/Special:FilePath/Douglas_adams_portrait.jpg")
+
+
 def test_both_at_once_are_one_graph(mirror, tmp_path):
     sources = [plain(mirror, f"Q42.{suffix}", tmp_path) for suffix in ("json", "ttl")]
     both, rdf = ingestion.read(sources), ingestion.read(sources[1:])

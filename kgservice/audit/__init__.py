@@ -9,9 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
-from kgservice.audit.leakage import Leakage, leakage, shared_by_held_out, triple_values
+from kgservice.audit.leakage import Leakage, common_triples, measure_leakage, shared_by_held_out
 from kgservice.audit.relations import (
     SUPPORT,
     PairTable,
@@ -30,7 +28,7 @@ from kgservice.audit.structure import (
     degrees,
     hierarchies,
 )
-from kgservice.audit.verdicts import Flag, verdicts
+from kgservice.audit.verdicts import Flag, judge
 from kgservice.errors import InputError
 from kgservice.graph import KnowledgeGraph
 
@@ -94,16 +92,16 @@ def audit(graph: KnowledgeGraph, threshold: float = THRESHOLD) -> Audit:
     if not 0 < threshold <= 1:
         raise InputError(f"threshold={threshold:g} must be a share in (0, 1]")
     pairs = PairTable(graph, threshold)
-    leaks, relations = leakage(graph, pairs), profiles(graph, pairs)
+    leaks, relations = measure_leakage(graph, pairs), profiles(graph, pairs)
     overlaps = pairs.overlapping(relation_labels(graph))
     symmetric = [each for each in relations if each.symmetric >= threshold and each.pairs - each.loops >= SUPPORT]
     measured, parts, cycles = degrees(graph), components(graph), hierarchies(graph)
     linked = graph.n - measured.isolated
     density = pairs.linked_pairs / max(linked * (linked - 1), 1)
-    flags = verdicts(
+    flags = judge(
         leaks=leaks,
         shared=shared_by_held_out(graph),
-        false_and_true=_false_and_true(graph),
+        false_and_true=common_triples(graph.negatives, graph.statements),
         density=density,
         relations=relations,
         overlaps=overlaps,
@@ -126,10 +124,3 @@ def audit(graph: KnowledgeGraph, threshold: float = THRESHOLD) -> Audit:
         components=parts,
         hierarchies=cycles,
     )
-
-
-def _false_and_true(graph: KnowledgeGraph) -> int:
-    """Negatives whose triple is stated too."""
-    if not len(graph.negatives):
-        return 0
-    return len(np.intersect1d(triple_values(graph.negatives), triple_values(graph.statements)))

@@ -11,6 +11,7 @@ from scipy import sparse
 
 from kgservice.audit.relations import PairTable
 from kgservice.graph import KnowledgeGraph
+from kgservice.ordering import first_of_equal, order_of
 from kgservice.statements import Split, StatementTable
 
 Keys = npt.NDArray[np.uint64]
@@ -56,7 +57,7 @@ class Leakage:
         return count / max(self.statements, 1)
 
 
-def leakage(graph: KnowledgeGraph, pairs: PairTable) -> tuple[Leakage, ...]:
+def measure_leakage(graph: KnowledgeGraph, pairs: PairTable) -> tuple[Leakage, ...]:
     """For VALID and for TEST, where they hold statements."""
     table = graph.statements
     train, context = table.in_split(Split.TRAIN), table.in_split(Split.CONTEXT)
@@ -92,8 +93,7 @@ def shared_by_held_out(graph: KnowledgeGraph) -> tuple[int, int]:
     valid, test = graph.statements.in_split(Split.VALID), graph.statements.in_split(Split.TEST)
     shown = graph.seen.copy()
     shown[valid.subject] = shown[valid.object] = True
-    triples = np.intersect1d(triple_values(valid), triple_values(test))
-    return len(triples), int(np.count_nonzero(shown[test.subject] & shown[test.object]))
+    return common_triples(valid, test), int(np.count_nonzero(shown[test.subject] & shown[test.object]))
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,13 @@ def _key(first: npt.NDArray[np.int32], second: npt.NDArray[np.int32], n: int) ->
     return first.astype(np.uint64) * np.uint64(n) + second.astype(np.uint64)
 
 
-def triple_values(table: StatementTable) -> npt.NDArray[np.void]:
-    """`[m]`: one comparable value per triple; three ids may need more than 64 bits."""
-    columns = np.stack([table.subject, table.relation, table.object], axis=1)
-    return np.ascontiguousarray(columns).view([("s", "i4"), ("r", "i4"), ("o", "i4")]).ravel()
+def common_triples(*tables: StatementTable) -> int:
+    """How many (subject, relation, object) two tables both have; one sort, whatever the width of the ids."""
+    parts = []
+    for table in tables:
+        columns = (table.subject, table.relation, table.object)
+        fresh = first_of_equal(columns)
+        parts.append([column[fresh] for column in columns])
+    both = [np.concatenate(columns) for columns in zip(*parts, strict=True)]
+    order = order_of(both)
+    return int(np.count_nonzero(~first_of_equal([column[order] for column in both])))

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from kgservice.graph import KnowledgeGraph
 from kgservice.names import Names
-from kgservice.ordering import first_of_equal
+from kgservice.ordering import first_of_equal, order_of
 
 Ids = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -180,8 +180,8 @@ def profiles(graph: KnowledgeGraph, pairs: PairTable) -> tuple[RelationProfile, 
     statements = np.bincount(graph.statements.relation, minlength=graph.r)
     triples = np.bincount(pairs.relation, minlength=graph.r)
     loops = np.bincount(pairs.relation[pairs.loop], minlength=graph.r)
-    tails_per_head = triples / np.maximum(_distinct(pairs.relation, pairs.subject, graph), 1)
-    heads_per_tail = triples / np.maximum(_distinct(pairs.relation, pairs.object, graph), 1)
+    tails_per_head = triples / np.maximum(_distinct(pairs.relation, pairs.subject, graph.r), 1)
+    heads_per_tail = triples / np.maximum(_distinct(pairs.relation, pairs.object, graph.r), 1)
     domains = _top_types(graph, graph.statements.subject, statements)
     ranges = _top_types(graph, graph.statements.object, statements)
     order = np.lexsort((np.arange(graph.r), -statements))[: np.count_nonzero(statements)]
@@ -213,10 +213,11 @@ def relation_labels(graph: KnowledgeGraph) -> list[str]:
     return [label or short(name) for label, name in zip(labels, graph.relations.names.to_pylist(), strict=True)]
 
 
-def _distinct(relation: npt.NDArray[np.int32], entity: npt.NDArray[np.int32], graph: KnowledgeGraph) -> Ids:
+def _distinct(relation: npt.NDArray[np.int32], entity: npt.NDArray[np.int32], r: int) -> Ids:
     """int64 `[r]`: distinct entities per relation."""
-    keys = np.unique(relation.astype(np.uint64) * np.uint64(max(graph.n, 1)) + entity.astype(np.uint64))
-    return np.bincount((keys // np.uint64(max(graph.n, 1))).astype(np.int64), minlength=graph.r)
+    order = order_of((relation, entity))
+    relation, entity = relation[order], entity[order]
+    return np.bincount(relation[first_of_equal((relation, entity))], minlength=r)
 
 
 def _top_types(

@@ -64,7 +64,7 @@ class Flag:
     message: str
 
 
-def verdicts(
+def judge(
     *,
     leaks: Sequence[Leakage],
     shared: tuple[int, int],

@@ -26,6 +26,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from kgservice import __version__
 from kgservice.errors import DataError, InputError
 from kgservice.graph import KnowledgeGraph
@@ -283,7 +285,9 @@ def load_into(
 def from_triples(triples: Iterable[Any], options: ReadOptions | None = None) -> KnowledgeGraph:
     """The graph of pyoxigraph's triples or quads, such as the answer of a SPARQL CONSTRUCT."""
     batches = list(batches_of_triples(triples, options or ReadOptions()))
-    return GraphBuilder(batches=batches).build(prefixes={}, provenance={}, files=[{"name": "triples"}])
+    return GraphBuilder(batches=batches).build(
+        prefixes={}, provenance={}, files=[{"name": "triples", "format": "RDF", "size_bytes": 0, "sha256": ""}]
+    )
 
 
 def _plan(
@@ -343,7 +347,12 @@ def _understand(
     """Rows of runs, by their numbers among those that were merged; triples are interpreted together."""
     marks, kinds = Marks(work / "marks", len(terms)), kinds_of(terms, work / "marks")
     triples, quotes = Chunks(work / "triples", TRIPLES), Chunks(work / "quotes", QUOTES)
-    found = Graphs(Output.within(work), Chunks(work / "negatives", QUALIFIED), Chunks(work / "texts", TEXTS))
+    found = Graphs(
+        Output.within(work),
+        Chunks(work / "negatives", QUALIFIED),
+        Chunks(work / "texts", TEXTS),
+        _languages(runs.values()),
+    )
     tally: Tally = Counter()
     prefixes: dict[str, str] = {}
 
@@ -426,11 +435,13 @@ def _finish(
     prefixes = {**whole.prefixes, **(dict(base.prefixes) if base is not None else {})}
     with stage("graph written"):
         assembly.write(out, prefixes=dict(sorted(prefixes.items())), provenance=told_in_full)
-    graph = KnowledgeGraph.open(out)
-    if not graph.n:
-        names = ", ".join(str(file["name"]) for file in files[:5])
-        raise DataError(f"{names}: no entity was found. Expected statements; see the format with --format.")
-    return graph
+    return KnowledgeGraph.open(out)
+
+
+def _languages(runs: Iterable[Run]) -> pa.LargeStringArray:
+    """All codes in the order of their bytes, which is that of texts in a graph."""
+    codes = {code for run in runs for code in run.columns()["text_languages"].to_pylist()}
+    return pa.array(sorted(codes, key=str.encode), pa.large_string())
 
 
 def _runs_of(base: KnowledgeGraph, folder: Path, sizes: Sizes) -> list[Run]:

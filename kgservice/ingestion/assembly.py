@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from kgservice import literals, statements, texts, types, vocabulary
 from kgservice.digests import ColumnDigest
+from kgservice.errors import DataError
 from kgservice.graph import FORMAT_VERSION, KnowledgeGraph, sync_tree
 from kgservice.ingestion.chunks import Chunks, Range, ranges
 from kgservice.ingestion.interpretation import Output
@@ -42,11 +43,11 @@ TEXTS = pa.schema(
         "of": pa.int8(),
         "kind": pa.int8(),
         "predicate": pa.int32(),
-        "language": pa.large_string(),
+        "language": pa.int16(),
         "text": pa.large_string(),
     }
 )
-"""Texts on their way; `predicate` is -1 where a reader has counted the text by its kind."""
+"""Texts on their way: `language` is a place among `Graphs.languages`, and `predicate` -1 where a reader has counted."""
 
 NO_ENTITY = "about_no_entity"
 """The reason of texts, types and literals of names that are not in the graph, or only as a relation or a type."""
@@ -60,11 +61,13 @@ class Graphs:
         output: statements, literal facts and types.
         negatives: false statements, of the schema of `output.qualified`.
         texts: of `TEXTS`.
+        languages: codes, sorted.
     """
 
     output: Output
     negatives: Chunks
     texts: Chunks
+    languages: pa.LargeStringArray
 
 
 @dataclass(frozen=True)
@@ -134,8 +137,13 @@ class Assembly:
 
         Args:
             provenance: asked at the end, when the account is complete.
+
+        Raises:
+            DataError: no entity is left; what was at `out` stays.
         """
         self._decide()
+        if not np.any(self.marks.entity):
+            raise DataError(_nothing_left(provenance()))
         staging = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}"
         staging.mkdir(parents=True)
         try:
@@ -212,7 +220,9 @@ class Assembly:
         batch = self.found.output.types.read(keys)
         entity, type_ = (column.to_numpy() for column in batch.columns)
         kept = self.marks.entity[entity] & ~self.marks.excluded[entity]
-        self.found.output.account.move_named("types", NO_ENTITY, RDF + "type", int(np.count_nonzero(~kept)))
+        account, excluded = self.found.output.account, self.marks.excluded[entity]
+        account.move_named("types", "filtered_class", RDF + "type", int(np.count_nonzero(excluded)))
+        account.move_named("types", NO_ENTITY, RDF + "type", int(np.count_nonzero(~kept & ~excluded)))
         mark(self.marks.type, type_[kept])
 
     def _each_part(self, step: Callable[[Range], None], tables: list[Chunks]) -> None:
@@ -406,25 +416,26 @@ class Assembly:
 
     def _write_texts(self, folder: Path, owners: Sequence[tuple[str, Owner, Numbering]]) -> list[str]:
         spools = [Spool(self.folder / name, texts.SCHEMA) for name, _, _ in owners]
-        in_order = all(numbering.keeps_order for _, _, numbering in owners)
-        tables = [self.found.texts] * len(owners)
-        parts = ranges([self.found.texts], len(self.terms), rows=self.part_rows // 4)
-        account = list(in_turn(self.pool, self._account_texts, parts))
-        del account
-        for spool, (_, bit, numbering), table in zip(spools, owners, tables, strict=True):
-            keyed, cut = table, parts
-            if not in_order:
-                keyed = self._by_id(table, numbering)
-                cut = ranges([keyed], int(numbering.of.max(initial=-1)) + 1, rows=self.part_rows // 4)
+        parts = ranges([self.found.texts], len(self.terms), rows=self.part_rows)
+        for _ in in_turn(self.pool, self._account_texts, parts):
+            self.each()
+        languages = self.found.languages
+        if all(numbering.keeps_order for _, _, numbering in owners):
 
-            def make(
-                keys: Range, keyed: Chunks = keyed, bit: Owner = bit, numbering: Numbering = numbering
-            ) -> pa.RecordBatch:
-                return _texts(keyed.read(keys), bit, numbering.of if in_order else None)
+            def of_part(keys: Range) -> list[pa.RecordBatch]:
+                batch = self.found.texts.read(keys)
+                return [_texts(batch, bit, numbering.of, languages) for _, bit, numbering in owners]
 
-            for batch in in_turn(self.pool, make, cut):
-                spool.append(batch)
+            for batches in in_turn(self.pool, of_part, parts):
+                for spool, batch in zip(spools, batches, strict=True):
+                    spool.append(batch)
                 self.each()
+        else:
+            for spool, (_, bit, numbering) in zip(spools, owners, strict=True):
+                keyed = self._by_id(self.found.texts, numbering)
+                end = int(numbering.of.max(initial=-1)) + 1
+                for keys in ranges([keyed], end, rows=self.part_rows):
+                    spool.append(_texts(keyed.read(keys), bit, None, languages))
         for spool, (name, _, _) in zip(spools, owners, strict=True):
             spool.seal(folder / name)
         return [spool.hexdigest() for spool in spools]
@@ -432,8 +443,9 @@ class Assembly:
     def _account_texts(self, keys: Range) -> None:
         """Texts count once they have an owner; those of RDF are counted here, those of readers moved where need be."""
         account, marks = self.found.output.account, self.marks
-        batch = self.found.texts.read(keys)
-        owner, of, kind, predicate = (batch.column(name).to_numpy() for name in TEXTS.names[:4])
+        owner, of, kind, predicate = (
+            column.to_numpy() for column in self.found.texts.read(keys, TEXTS.names[:4]).columns
+        )
         held = np.zeros(len(owner), bool)
         for bit, members in ((Owner.ENTITY, marks.entity), (Owner.RELATION, marks.relation), (Owner.TYPE, marks.type)):
             held |= ((of & bit) != 0) & members[owner]
@@ -447,22 +459,45 @@ class Assembly:
             account.move_named("texts", NO_ENTITY, TEXT_NAMES[text_kind], int(counts[text_kind]))
 
 
-def _texts(batch: pa.RecordBatch, bit: Owner, ids: Ids | None) -> pa.RecordBatch:
-    """The texts of one kind of owner, by id, sorted and each once."""
+def _nothing_left(provenance: Mapping[str, Any]) -> str:
+    report = provenance["report"]
+    names = ", ".join(str(file["name"]) for file in report["files"][:5])
+    if not report["read"]:
+        return f"{names}: no entity was found. Expected statements; see the format with --format."
+    why = ", ".join(f"{reason} {count:,}" for reason, count in report["dropped"].items())
+    return f"{names}: {report['read']:,} read, and no entity is left ({why}). Loosen the filters."
+
+
+def _texts(batch: pa.RecordBatch, bit: Owner, ids: Ids | None, languages: pa.LargeStringArray) -> pa.RecordBatch:
+    """The texts of one kind of owner, by id, sorted and each once.
+
+    Texts are compared as strings only where owner, kind and language are the same.
+    """
     owner = batch.column("owner").to_numpy()
     id = owner if ids is None else ids[owner]
     rows = np.flatnonzero(((batch.column("of").to_numpy() & bit) != 0) & (id >= 0))
-    frame = pl.DataFrame(
-        {
-            "owner": id[rows],
-            "kind": batch.column("kind").to_numpy()[rows],
-            "language": pl.Series(batch.column("language").take(pa.array(rows)), dtype=pl.String),
-            "text": pl.Series(batch.column("text").take(pa.array(rows)), dtype=pl.String),
-        }
-    )
-    table = frame.unique().sort(frame.columns).to_arrow().cast(texts.SCHEMA).combine_chunks()
-    found = table.to_batches()
-    return found[0] if found else pa.RecordBatch.from_pylist([], schema=texts.SCHEMA)
+    columns = [id[rows], *(batch.column(name).to_numpy()[rows] for name in ("kind", "language"))]
+    order = order_of(columns)
+    rows, columns = rows[order], [column[order] for column in columns]
+    fresh = first_of_equal(columns)
+    tied = ~fresh
+    tied[:-1] |= ~fresh[1:]
+    if tied.any():
+        places = np.flatnonzero(tied)
+        text = pl.Series("text", batch.column("text").take(pa.array(rows[places])), dtype=pl.String)
+        frame = pl.DataFrame({"group": np.cumsum(fresh)[places], "text": text, "row": rows[places]})
+        frame = frame.sort("group", "text").with_columns(first=pl.struct("group", "text").is_first_distinct())
+        rows[places] = frame["row"].to_numpy()
+        kept = np.ones(len(rows), bool)
+        kept[places] = frame["first"].to_numpy()
+        rows, columns = rows[kept], [column[kept] for column in columns]
+    found = [
+        int32(columns[0]),
+        pa.array(columns[1]),
+        languages.take(pa.array(columns[2])),
+        batch.column("text").take(pa.array(rows)),
+    ]
+    return pa.RecordBatch.from_arrays(found, schema=texts.SCHEMA)
 
 
 def _with_numbers(names: pa.LargeStringArray) -> list[pa.Array]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from threading import Lock
 
@@ -47,15 +47,20 @@ class Chunks:
         """The key column of each chunk."""
         return (read_batch(path).column(0).to_numpy() for path in self._paths)
 
-    def read(self, keys: Range) -> pa.RecordBatch:
-        """All rows with a key in [low, high), chunk after chunk: copied, in no order."""
+    def read(self, keys: Range, columns: Sequence[str] | None = None) -> pa.RecordBatch:
+        """All rows with a key in [low, high), chunk after chunk: copied, in no order.
+
+        Args:
+            columns: only these; all by default.
+        """
+        schema = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
         pieces = []
         for path in self._paths:
             batch = read_batch(path)
             low, high = np.searchsorted(batch.column(0).to_numpy(), keys)
             if low < high:
-                pieces.append(batch.slice(low, high - low))
-        return _united(pieces, self.schema)
+                pieces.append(batch.select(schema.names).slice(low, high - low))
+        return _united(pieces, schema)
 
 
 def ranges(chunks: list[Chunks], end: int, *, rows: int) -> list[Range]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ ROWS_AT_ONCE = 4096
 ATTEMPTS = 8
 """So often a row is begun, when each time its node or its process is lost."""
 
+_CONNECT_TIMEOUT_S = 10
 _PIECE_BYTES = 1 << 16
 _READ_BYTES = 8 << 20
 _log = logging.getLogger(__name__)
@@ -130,7 +132,7 @@ def read_with_ray(
     Raises:
         MissingDependency: Ray is not installed.
         InputError, DataError: as the readers do; the first that any node met.
-        DataError: no cluster answers, it lost the work more than once, or the folder is not shared.
+        DataError: no cluster answers, it loses a row `ATTEMPTS` times, or the folder is not shared.
         OSError: a node cannot write, as on a full disk.
     """
     folder = folder.absolute()
@@ -142,7 +144,7 @@ def read_with_ray(
         with _cluster(address) as ray:
             if options.on_error == "skip":  # skipped lines are logged by their numbers
                 tasks = _with_first_lines(tasks, ray, folder, options, block_bytes)
-            tasks = [task for task in tasks if task.kind != "lines" or not (folder / task.run_name).exists()]
+            tasks = list(_missing(tasks, sources, folder))
             _collect(_answers(tasks, ray, folder, options, block_bytes), tasks, sources, folder, progress)
     return [Run(path) for path in sorted(folder.glob("*.run"))]
 
@@ -237,6 +239,15 @@ def _with_first_lines(
     return numbered
 
 
+def _missing(tasks: Sequence[Task], sources: Sequence[Source], folder: Path) -> Iterator[Task]:
+    """All but the ranges whose runs exist."""
+    for task in tasks:
+        if task.kind == "lines" and (folder / task.run_name).exists():
+            _tell_bytes(sources[task.number], task.stop - task.start)
+        else:
+            yield task
+
+
 def _collect(
     answers: Iterator[Answer], tasks: Sequence[Task], sources: Sequence[Source], folder: Path, progress: Progress
 ) -> None:
@@ -254,16 +265,14 @@ def _collect(
                 "that all nodes share, under the same path; choose such a place for the graph."
             )
         progress(answer.statements)
+        read = sum(int(fingerprint["size_bytes"]) for fingerprint in answer.fingerprints)
+        _tell_bytes(sources[task.number], {"lines": task.stop - task.start, "fingerprint": 0}.get(task.kind, read))
         if task.kind == "together":
             for place, fingerprint in enumerate(answer.fingerprints):
                 _mark_done(folder / f"files-{task.format}-{place:05}.done", fingerprint, task.format)
             continue
-        if task.kind == "lines":
-            _tell_bytes(sources[task.number], task.stop - task.start)
-        else:
+        if answer.fingerprints:
             fingerprints[task.number] = answer.fingerprints[0]
-            if task.kind == "file":
-                _tell_bytes(sources[task.number], int(answer.fingerprints[0]["size_bytes"]))
         left[task.number] -= 1
         if not left[task.number]:
             _mark_done(folder / f"{task.number:05}.done", fingerprints.pop(task.number), task.format)
@@ -289,8 +298,9 @@ def _cluster(address: str | None) -> Iterator[Any]:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # of a cluster that is started here
     try:
+        _reach(address or os.environ.get("RAY_ADDRESS", ""))
         ray.init(address, include_dashboard=False, logging_level=logging.WARNING)
-    except (ConnectionError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(
             f"{address}: no Ray cluster answers there: {error}. Expected the address of a head node, such as "
             "10.0.0.1:6379, or 'auto' on one of the nodes; see `ray status`."
@@ -299,6 +309,17 @@ def _cluster(address: str | None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Find out in seconds that nobody answers; Ray itself tries for minutes.
+
+    Raises:
+        OSError: nobody does, at an address of a host and a port.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S).close()
 
 
 def _answers(tasks: Sequence[Task], ray: Any, folder: Path, options: ReadOptions, block_bytes: int) -> Iterator[Answer]:
@@ -315,7 +336,8 @@ def _answers(tasks: Sequence[Task], ray: Any, folder: Path, options: ReadOptions
     given = {"folder": str(folder), "options": options, "block_bytes": block_bytes}
     context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False
-    with ray.data.DataContext.current(context), _quiet(logging.getLogger("ray.data")):
+    context.raise_original_map_exception = True
+    with ray.data.DataContext.current(context), _quiet():
         data = ray.data.from_items(rows, override_num_blocks=min(len(rows), ROWS_AT_ONCE))
         answers = data.map(_work, fn_kwargs=given, num_cpus=1).iter_rows()
         try:
@@ -330,14 +352,17 @@ def _answers(tasks: Sequence[Task], ray: Any, folder: Path, options: ReadOptions
 
 
 @contextmanager
-def _quiet(logger: logging.Logger) -> Iterator[None]:
-    """Let only warnings through: by default each data set tells of itself on standard error."""
-    level = logger.level
-    logger.setLevel(logging.WARNING)
+def _quiet() -> Iterator[None]:
+    """Let only Ray Data's warnings through: it tells of every data set on standard error, and that it shows no bars."""
+    levels = {"ray.data": logging.WARNING, "ray.data._internal.progress": logging.ERROR}
+    before = {name: logging.getLogger(name).level for name in levels}
     try:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
         yield
     finally:
-        logger.setLevel(level)
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def _work(row: Mapping[str, str], *, folder: str, options: ReadOptions, block_bytes: int) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from kgservice.ingestion.assembly import TEXTS, Graphs
 from kgservice.ingestion.chunks import Chunks
@@ -43,7 +44,7 @@ def globalise(
     typed = [int32(ids(f"type_{name}")) for name in TYPES.names]
     found.output.types.add(_sorted(pa.record_batch(typed, schema=TYPES), alias))
     mark(marks.linked, ids("entities"))
-    _add_texts(columns, ids("text_owner"), ids("text_predicate"), marks, found.texts, alias)
+    _add_texts(columns, ids("text_owner"), ids("text_predicate"), marks, found, alias)
     for prefix, table in (("statement_", found.output.qualified), ("negative_", found.negatives)):
         _add_statements(columns, prefix, number_of, marks, table)
 
@@ -54,17 +55,16 @@ def _sorted(batch: pa.RecordBatch, alias: Ids | None) -> pa.RecordBatch:
 
 
 def _add_texts(
-    columns: dict[str, pa.Array], owner: Ids, predicate: Ids, marks: Marks, table: Chunks, alias: Ids | None
+    columns: dict[str, pa.Array], owner: Ids, predicate: Ids, marks: Marks, found: Graphs, alias: Ids | None
 ) -> None:
     if len(predicate):
         mark(marks.described, owner)
     else:
         predicate = np.full(len(owner), -1, np.int32)
-    languages = (
-        columns["text_languages"].take(columns["text_language"]) if len(owner) else columns["text_languages"][:0]
-    )
-    batch = [int32(owner), columns["text_of"], columns["text_kind"], int32(predicate), languages, columns["text_text"]]
-    table.add(_sorted(pa.RecordBatch.from_arrays(batch, schema=TEXTS), alias))
+    place = pc.index_in(columns["text_languages"], value_set=found.languages).to_numpy(zero_copy_only=False)
+    language = pa.array(place.astype(np.int16)[columns["text_language"].to_numpy()])
+    batch = [int32(owner), columns["text_of"], columns["text_kind"], int32(predicate), language, columns["text_text"]]
+    found.texts.add(_sorted(pa.RecordBatch.from_arrays(batch, schema=TEXTS), alias))
 
 
 def _add_statements(columns: dict[str, pa.Array], prefix: str, number_of: Ids, marks: Marks, table: Chunks) -> None:

@@ -77,7 +77,7 @@ def subtract(found: Graphs, gone: Graphs, folder: Path, *, end: int, rows: int) 
     Returns:
         The rows, in a new folder, and how many of each kind were taken out.
     """
-    left = Graphs(Output.within(folder), found.negatives, Chunks(folder / "texts", TEXTS))
+    left = Graphs(Output.within(folder), found.negatives, Chunks(folder / "texts", TEXTS), found.languages)
     counts = {"removed_statements": 0, "removed_types": 0, "removed_texts": 0}
     lost = [gone.output.plain, gone.output.qualified]
     for table, kept in ((found.output.plain, left.output.plain), (found.output.qualified, left.output.qualified)):

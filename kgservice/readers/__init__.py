@@ -99,7 +99,7 @@ FORMATS: Mapping[str, Format] = {
     "jsonld": _rdf("JSON-LD", ox.RdfFormat.JSON_LD, ".jsonld"),
     "wikidata": Format(
         "Wikidata JSON dump, or entities one by one",
-        (".json",),
+        (".json", ".ndjson"),
         None,
         lambda source: source.suffix in (".json", ".ndjson") and not hyper.is_wikipeople(source),
         block=_wikidata_block,

@@ -146,10 +146,7 @@ def nearest(
     scores = queries @ vectors.T
     # The last bits of a product depend on how many queries are asked together; what differs in them alone is equal.
     key = np.rint(scores * _GRID).astype(np.int64) * v - np.arange(v)
-    if k < v:
-        place = np.argpartition(-key, k - 1, axis=1)[:, :k]
-    else:
-        place = np.broadcast_to(np.arange(k), scores.shape)
+    place = np.argpartition(-key, k - 1, axis=1)[:, :k] if k < v else np.broadcast_to(np.arange(k), scores.shape)
     order = np.argsort(-np.take_along_axis(key, place, axis=1), axis=1)
     place = np.take_along_axis(place, order, axis=1)
     return place, np.take_along_axis(scores, place, axis=1)
