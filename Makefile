@@ -42,7 +42,7 @@ bench-ingest: .venv-bench/.ready  ## ingestion beside rdflib, pyoxigraph, msgspe
 $(READY): pyproject.toml requirements.lock
 	$(PYTHON) -c "import sys; sys.exit('kgservice needs Python 3.11 or newer' if sys.version_info < (3, 11) else 0)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --disable-pip-version-check --quiet --constraint requirements.lock --editable '.[cpu,dev]'
+	$(BIN)/pip install --disable-pip-version-check --quiet --constraint requirements.lock --editable '.[cpu,dev,ray]'
 	touch $@
 
 .venv-bench/.ready: pyproject.toml requirements.lock

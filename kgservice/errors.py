@@ -27,10 +27,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 
 class KGServiceError(Exception):
     """Base of all errors raised on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors come back from other processes as they were raised, whatever their constructors take.
+        return _restored, (type(self), str(self), self.__dict__)
+
+
+def _restored(kind: type[KGServiceError], message: str, state: dict[str, Any]) -> KGServiceError:
+    error = kind.__new__(kind, message)
+    error.args = (message,)
+    error.__dict__.update(state)
+    return error
 
 
 class InputError(KGServiceError):

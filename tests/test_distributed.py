@@ -24,7 +24,7 @@ from kgservice.graph import KnowledgeGraph
 from kgservice.ingestion import distributed, ingest
 from kgservice.ingestion.distributed import line_ranges, read_with_ray
 from kgservice.ingestion.parsing import Parsing
-from kgservice.ingestion.runs import Run
+from kgservice.ingestion.progress import Progress
 from kgservice.readers import ReadOptions, resolve
 from kgservice.readers.sources import Source, blocks
 
@@ -132,19 +132,9 @@ def locally(dump: Path, tmp_path_factory: pytest.TempPathFactory) -> KnowledgeGr
 
 def ingest_with_ray(patch: pytest.MonkeyPatch, sources: list[Path], out: Path, **options: Any) -> KnowledgeGraph:
     """`ingest`, with its reading done on the cluster."""
-
-    def read(self: Parsing, sources: list[Source]) -> list[Run]:
-        return read_with_ray(
-            sources,
-            self.folder,
-            self.options,
-            format=self.format,
-            block_bytes=self.block_bytes,
-            progress=options.get("progress", self.progress),
-        )
-
-    patch.setattr(Parsing, "read", read)
-    return ingest(sources, out, memory=MEMORY, options=options.get("options"))
+    if (progress := options.get("progress")) is not None:
+        patch.setattr(Progress, "found", lambda self, count: progress(count))
+    return ingest(sources, out, memory=MEMORY, options=options.get("options"), ray="")
 
 
 def listing(folder: Path) -> dict[str, bytes]:

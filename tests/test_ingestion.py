@@ -184,6 +184,13 @@ def test_memory_and_workers_do_not_matter(ingest: Ingest) -> None:
         assert cut.provenance["report"]["kept"] == whole.provenance["report"]["kept"]
 
 
+@pytest.mark.xfail(strict=True, reason="quoted triples are cut at any space of Unicode, which an IRI may hold")
+def test_quoted_names_may_hold_spaces_of_unicode(ingest: Ingest) -> None:
+    link = f"<{X}a> <{X}\u00a0> <{X}b> ."
+    graph = ingest([link, *quoted("r", link, "q=1")])
+    assert set(named(graph)["statements"]) == {(f"{X}a", f"{X}\u00a0", f"{X}b", ((f"{X}q", f"{X}1"),))}
+
+
 # Continuing a graph
 
 
@@ -369,7 +376,10 @@ def test_instances_of_a_class_and_its_subclasses(ingest: Ingest) -> None:
         ingest(lines, options=ReadOptions(instance_of=frozenset({f"{X}Castle"})))
 
 
-def test_instances_of_a_class_of_wikidata(tmp_path: Path) -> None:
+@pytest.fixture
+def places(tmp_path: Path) -> KnowledgeGraph:
+    """Of a Wikidata dump, the instances of Q11."""
+
     def claim(other: int) -> dict[str, Any]:
         value = {"value": {"entity-type": "item", "id": f"Q{other}"}, "type": "wikibase-entityid"}
         return {"mainsnak": {"snaktype": "value", "datavalue": value}, "rank": "normal"}
@@ -390,17 +400,21 @@ def test_instances_of_a_class_of_wikidata(tmp_path: Path) -> None:
     ]
     path = tmp_path / "dump.json"
     path.write_text("[\n" + ",\n".join(map(json.dumps, entities)) + "\n]\n")
-    options = ReadOptions(instance_of=frozenset({"Q11"}))
-    graph = ingestion.ingest([path], tmp_path / "graph", options=options)
-    assert {row[0] for row in named(graph)["statements"]} == {"Q1", "Q2"}
-    assert {row[0] for row in named(graph)["texts"]} >= {"Q1", "Q2"}
-    assert not {"Q3", "Q4", "Q20"} & set(graph.entities.names.to_pylist())
-    report = graph.provenance["report"]
+    return ingestion.ingest([path], tmp_path / "graph", options=ReadOptions(instance_of=frozenset({"Q11"})))
+
+
+def test_instances_of_a_class_of_wikidata(places: KnowledgeGraph) -> None:
+    assert {row[0] for row in named(places)["statements"]} == {"Q1", "Q2"}
+    assert {row[0] for row in named(places)["texts"]} >= {"Q1", "Q2"}
+    assert not {"Q3", "Q4", "Q20"} & set(places.entities.names.to_pylist())
+    report = places.provenance["report"]
     assert report["dropped"]["filtered_class"] > 0
     assert report["read"] == sum(report["kept"].values()) + sum(report["dropped"].values())
-    if report["kept"].get("types", 0) < 0:
-        pytest.xfail("types of dumps are counted as statements, but taken off the types when they go")
-    checked(graph, tmp_path / "graph")
+
+
+@pytest.mark.xfail(strict=True, reason="types of dumps are counted as statements, but taken off the types when they go")
+def test_no_count_of_a_report_is_negative(places: KnowledgeGraph, tmp_path: Path) -> None:
+    checked(places, tmp_path / "graph")
 
 
 # The vectorised path and the strict parser
@@ -600,6 +614,8 @@ def read_of(found: Any) -> list[tuple[str, ...]]:
 @example([f'<{X}a> <{X}p> "a <{X}b> ." .\n'])
 @example([f'<{X}a> <{X}p> "a"^^<{RDF}langString> <{X}g> .\n'])
 @example([f"<{X}a> <{X}p> <{X}b> <{XSD}string> .\n", f'<{X}a> <{X}p> "b" <x:^^> .\n'])
+@example([f"<{X}a> <{X}\u00a0> <{X}b> <{X}g>.\n"])
+@example([f'<{X}a> <{X}p> "b"^^<{XSD}string> <{X}\u00a0> .\n'])
 def test_the_two_paths_accept_and_refuse_the_same(syntax: ox.RdfFormat, statements: list[str]) -> None:
     block = "".join(statements).encode("utf-8", "surrogatepass")
     expected, refused, graphs = Counter[tuple[str, ...]](), 0, 0

@@ -46,6 +46,7 @@ class Size(click.ParamType[int]):
 )
 @click.option("--memory", type=Size(), default="2GiB", show_default=True, help="Use about so much, whatever the input.")
 @click.option("--workers", type=click.IntRange(1), help="Blocks in work at a time; by default as many as cores.")
+@click.option("--ray", metavar="ADDRESS", help="Read with the Ray cluster at this address, such as auto.")
 @click.option("--language", "languages", multiple=True, metavar="CODE", help="Keep texts of this language; repeatable.")
 @click.option("--property", "properties", multiple=True, metavar="P", help="Wikidata: keep this property; repeatable.")
 @click.option(
@@ -73,6 +74,7 @@ def ingest(
     on_error: str,
     memory: int,
     workers: int | None,
+    ray: str | None,
     languages: tuple[str, ...],
     properties: tuple[str, ...],
     instance_of: tuple[str, ...],
@@ -117,6 +119,7 @@ def ingest(
         options=options,
         memory=memory,
         workers=workers,
+        ray=ray,
         progress=True,
     )
     if valid is not None or test is not None:

@@ -111,6 +111,7 @@ def ingest(
     options: ReadOptions | None = None,
     memory: int = DEFAULT_MEMORY,
     workers: int | None = None,
+    ray: str | None = None,
     progress: bool = False,
 ) -> KnowledgeGraph:
     """Read files, folders and globs, compressed or not, into one graph.
@@ -128,6 +129,8 @@ def ingest(
         format: a key of `readers.FORMATS`; by default told from each file's name.
         memory: bytes to use at most, about.
         workers: threads or processes; as many as cores by default.
+        ray: address of a Ray cluster that reads the sources, "" for one on this machine; sources and `out` must lie
+            where all its nodes see them.
         progress: show bars, if standard error is a terminal.
 
     Raises:
@@ -142,7 +145,7 @@ def ingest(
     sizes = Sizes.within(memory, workers)
     work = out.parent / f".{out.name}.ingest"
     with _standard_input(sources, out, format) as named:
-        return _ingest(named, out, work, base, delete, format, options, sizes, progress)
+        return _ingest(named, out, work, base, delete, format, options, sizes, ray, progress)
 
 
 def _ingest(
@@ -154,6 +157,7 @@ def _ingest(
     format: str | None,
     options: ReadOptions,
     sizes: Sizes,
+    ray: str | None,
     progress: bool,
 ) -> KnowledgeGraph:
     files = resolve(sources, format=format)
@@ -168,7 +172,20 @@ def _ingest(
                 work / "runs", options, pool, sizes.workers, sizes.block_bytes, format=format, progress=shown.found
             )
             with stage("sources read"):
-                runs = parsing.read(files)
+                if ray is None:
+                    runs = parsing.read(files)
+                else:
+                    from kgservice.ingestion.distributed import read_with_ray
+
+                    runs = read_with_ray(
+                        files,
+                        work / "runs",
+                        options,
+                        format=format,
+                        block_bytes=sizes.block_bytes,
+                        address=ray or None,
+                        progress=shown.found,
+                    )
             graph = _finish(
                 runs,
                 out,

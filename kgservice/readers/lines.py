@@ -46,7 +46,7 @@ _LANGUAGE_TYPES = tuple(
     f"^^<http://www.w3.org/1999/02/22-rdf-syntax-ns#{name}> .\n" for name in ("langString", "dirLangString")
 )
 # Before a graph's name these are rare, and left to the strict parser.
-_UNUSUAL_QUAD = r"#(?:string|langString|dirLangString)> \S+ \.\n$"
+_UNUSUAL_QUAD = r"#(?:string|langString|dirLangString)> [^ ]+ \.\n$"
 _POSITION = re.compile(r"^Parser error .*?\d: |\s*\(line \d+\)$")
 
 Ends = npt.NDArray[np.int64]
@@ -125,7 +125,7 @@ def cut_canonical(block: bytes, *, quads: bool) -> Lines:
         # The last word is a graph's name unless it belongs to the object: a literal's has a quote, and the only word
         # of an IRI or a blank node is the third of the line.
         lines = pl.Series("line", _strings(block, np.concatenate([[0], ends])), dtype=pl.String)
-        is_quad = lines.str.contains(r'^\S+ \S+ .+ (?:<[^" ]*>|_:[^" ]*) \.\n$').to_numpy()
+        is_quad = lines.str.contains(r'^[^ ]+ [^ ]+ .+ (?:<[^" ]*>|_:[^" ]*) \.\n$').to_numpy()
     return Lines(
         _cut(block, data, starts, ends, is_quad, np.zeros(len(ends), bool)),
         in_named_graphs=int(np.count_nonzero(is_quad)),

@@ -39,6 +39,7 @@ class Source:
         path: where it lies.
         name: what reports and messages call it; never an absolute path.
         size_bytes, sha256: of the file as it lies, known once it has been read.
+        on_bytes: called with how many more bytes of the file have been read.
     """
 
     path: Path
