@@ -111,13 +111,14 @@ def from_rdflib(view: rdflib.Graph) -> KnowledgeGraph:
     Names under `NAMESPACE` get their short form back and blank nodes keep the labels that rdflib gives them, so that
     `from_rdflib(to_rdflib(graph))` has the same names. rdflib binds dozens of prefixes by itself: none are taken over.
     """
+    import pyarrow as pa
+
     from kgservice.ingestion import GraphBuilder
-    from kgservice.readers.columns import Coded
     from kgservice.readers.lines import Lines
     from kgservice.readers.options import ReadOptions
     from kgservice.readers.rdf import batch_of
 
-    terms = Coded.of([_term(node) for triple in view for node in triple])
+    terms = pa.array([_term(node) for triple in view for node in triple], pa.large_string())
     builder = GraphBuilder(batches=[batch_of(Lines(terms), ReadOptions(), lambda label: f"_:{label}")])
     return builder.build(
         prefixes={}, provenance={}, files=[{"name": "rdflib", "format": "RDF", "size_bytes": 0, "sha256": ""}]

@@ -604,7 +604,7 @@ def triples_of(block: bytes, syntax: ox.RdfFormat) -> list[tuple[str, ...]]:
 
 
 def read_of(found: Any) -> list[tuple[str, ...]]:
-    column = found.terms.values.take(found.terms.codes).to_pylist()
+    column = found.terms.to_pylist()
     return list(zip(*[iter(column)] * 3, strict=True))
 
 

@@ -20,7 +20,6 @@ import pyoxigraph as ox
 
 from kgservice.errors import MalformedStatement
 from kgservice.readers import sources
-from kgservice.readers.columns import Coded
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +63,7 @@ class Lines:
         slow: lines that the strict parser had to read.
     """
 
-    terms: Coded
+    terms: pa.LargeStringArray
     in_named_graphs: int = 0
     malformed: int = 0
     slow: int = 0
@@ -157,11 +156,11 @@ def _cut(
     ends: Ends,
     is_quad: npt.NDArray[np.bool_],
     is_string: npt.NDArray[np.bool_],
-) -> Coded:
+) -> pa.LargeStringArray:
     """Cut lines of the form `S P O .` or `S P O G .` at their spaces; brackets and the datatype xsd:string fall away."""
     m = len(starts)
     if not m:
-        return Coded(pa.array([], pa.large_string()), np.empty(0, np.int32))
+        return pa.array([], pa.large_string())
     spaces = np.flatnonzero(data == 32)
     first = np.searchsorted(spaces, starts)
     bounds = np.empty((m, 6), np.int64)  # begin and end of subject, predicate, object
@@ -184,7 +183,7 @@ def _cut(
     # One array of terms and of what stands between them, over the block's own bytes; only the terms are copied.
     offsets = np.append(bounds.ravel(), len(data))
     pieces = pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(block))
-    return Coded.of(pieces.take(pa.array(np.arange(0, 6 * m, 2))))
+    return pieces.take(pa.array(np.arange(0, 6 * m, 2)))
 
 
 def _strictly(
@@ -212,7 +211,7 @@ def _strictly(
                 if found.malformed <= LOGGED_LINES:
                     _log.warning("skipped: %s", wrong)
     rest = cut_canonical(canonical(quads), quads=syntax == ox.RdfFormat.N_QUADS)
-    found.terms = Coded.concat([found.terms, rest.terms])
+    found.terms = pa.concat_arrays([found.terms, rest.terms])
     found.in_named_graphs += rest.in_named_graphs
 
 

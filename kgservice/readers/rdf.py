@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyoxigraph as ox
 
+from kgservice.digests import parts
 from kgservice.errors import MalformedStatement
 from kgservice.literals import Literal
 from kgservice.readers import wikidata_rdf
@@ -50,7 +51,6 @@ DOCUMENT_TRIPLES = 1 << 18
 _ANONYMOUS = re.compile(r"[a-f][0-9a-f]{15,31}")
 _BNODE_OR_STRING = re.compile(r'"(?:[^"\\]|\\.)*"|_:([^\s]+)')
 _QUOTED = r"(?s)^<<\( (?P<s>\S+) (?P<p>\S+) (?P<o>.*) \)>>$"
-_TEXT = r'(?s)^"(?P<text>.*)"(?:@(?P<language>[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*)(?:--(?:ltr|rtl))?)?$'
 
 
 def scope_of(source: Source, *, same_name: bool) -> str:
@@ -122,7 +122,7 @@ def batch_of(lines: Lines, options: ReadOptions, rename: Callable[[str], str]) -
     Args:
         rename: the name of a blank node in the graph, from its label.
     """
-    triples = _Triples.of(lines.terms, rename)
+    triples = _Triples.of(Coded.of(lines.terms), rename)
     if lines.malformed:
         triples.tally["malformed", ""] += lines.malformed
     if lines.in_named_graphs:
@@ -219,14 +219,14 @@ def _quotes(triples: _Triples, rename: Callable[[str], str]) -> Places:
     triples.drop(is_triple_term[triples.o], "triple_term")
     used, back = np.unique(triples.o[quoting], return_inverse=True)
     quoted = pl.Series("quoted", triples.terms.take(pa.array(used)), dtype=pl.String)
-    parts = quoted.str.extract_groups(_QUOTED).struct.unnest()
+    columns = quoted.str.extract_groups(_QUOTED).struct.unnest()
     bare = [
         pl.select(
             pl.when(part.str.starts_with("<") & ~part.str.starts_with("<<"))
             .then(part.str.slice(1).str.strip_suffix(">"))
             .otherwise(part)
         ).to_series()
-        for part in parts
+        for part in columns
     ]
     s, p, o = (triples.places(large_strings(part.to_arrow())) for part in bare)
     return np.stack([triples.s[quoting], s[back], p[back], o[back]]).astype(np.int32)
@@ -245,12 +245,13 @@ def _texts(triples: _Triples, options: ReadOptions) -> TextRows:
         return TextRows()
     triples.left[rows] = False
     used, back = np.unique(triples.o[rows], return_inverse=True)
-    terms = pl.Series("term", triples.terms.take(pa.array(used)), dtype=pl.String)
-    parts = terms.str.extract_groups(_TEXT).struct.unnest()
-    text, language = parts["text"], parts["language"].fill_null("").str.to_lowercase()
-    escaped = terms.str.contains("\\", literal=True).arg_true()
+    terms = triples.terms.take(pa.array(used))
+    text, language = _cut_texts(terms)
+    escaped = np.flatnonzero(pc.match_substring(terms, "\\").to_numpy(zero_copy_only=False))
     if len(escaped):
-        text = text.scatter(escaped, [Literal.parse(term).lexical for term in terms.gather(escaped)])
+        text = text.scatter(
+            escaped, [Literal.parse(term).lexical for term in terms.take(pa.array(escaped)).to_pylist()]
+        )
     if options.languages is not None:
         wanted = language.is_in(["", *options.languages]).to_numpy()[back]
         others = np.zeros(len(triples.s), bool)
@@ -267,6 +268,19 @@ def _texts(triples: _Triples, options: ReadOptions) -> TextRows:
         languages=languages.values.to_pylist(),
         predicate=triples.p[rows],
     )
+
+
+def _cut_texts(terms: pa.LargeStringArray) -> tuple[pl.Series, pl.Series]:
+    """The text and the language, without a direction, of plain and tagged strings: cut at their last quotation marks."""
+    offset, data = parts(terms)
+    starts, ends = offset[:-1] - offset[0], offset[1:] - offset[0]
+    quotes = np.flatnonzero(data == ord('"'))
+    last = quotes[np.searchsorted(quotes, ends) - 1]
+    bounds = np.stack([starts + 1, last, np.minimum(last + 2, ends), ends], axis=1)
+    buffers = pa.py_buffer(np.append(bounds.ravel(), len(data))), pa.py_buffer(np.ascontiguousarray(data))
+    pieces = pa.LargeStringArray.from_buffers(4 * len(terms), *buffers)
+    text, language = (pl.Series("part", pieces.take(pa.array(np.arange(k, 4 * len(terms), 4)))) for k in (0, 2))
+    return text, language.str.to_lowercase().str.replace(r"--(ltr|rtl)$", "")
 
 
 def _compact(terms: pa.LargeStringArray, columns: list[Places]) -> tuple[pa.LargeStringArray, list[Places]]:

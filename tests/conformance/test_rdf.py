@@ -63,7 +63,7 @@ def lines(data: bytes, syntax: ox.RdfFormat, *, skip_malformed: bool = False) ->
         MalformedStatement: it refuses a line.
     """
     terms = read_lines(data, syntax, source="test", skip_malformed=skip_malformed).terms
-    named = [terms.values[code].as_py() for code in terms.codes.tolist()]
+    named = terms.to_pylist()
     return list(zip(named[0::3], named[1::3], named[2::3], strict=True))
 
 
