@@ -239,8 +239,10 @@ def test_a_relation_of_the_base_gets_its_label_later(ingest: Ingest, kept: Calla
 # Deleting
 
 
+@pytest.mark.xfail(strict=True, reason="codes of languages differ between what is there and what is to go")
 @LAWS
 @given(SIMPLE, SIMPLE)
+@example([f'<{X}a> <{RDFS}label> "A"@de .'], [f'<{X}a> <{RDFS}label> "A"@en .'])
 def test_deleting_leaves_what_is_not_named(
     ingest: Ingest, kept: Callable[..., Path], first: list[str], second: list[str]
 ) -> None:

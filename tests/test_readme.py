@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import re
 import shlex
 from pathlib import Path
 
+import orjson
 import pytest
 from click.testing import CliRunner
 from starlette.testclient import TestClient
@@ -64,6 +66,26 @@ def test_python(
     assert len(capsys.readouterr().out.splitlines()) == 3
 
 
+TOKYO = {
+    "type": "item",
+    "id": "Q1490",
+    "labels": {"en": {"language": "en", "value": "Tokyo"}, "ja": {"language": "ja", "value": "東京都"}},
+    "sitelinks": {f"{code}wiki": {"site": f"{code}wiki", "title": "Tokyo"} for code in ("en", "de", "fr", "it", "es")},
+    "claims": {
+        "P17": [
+            {
+                "mainsnak": {
+                    "snaktype": "value",
+                    "property": "P17",
+                    "datavalue": {"value": {"entity-type": "item", "id": "Q17"}, "type": "wikibase-entityid"},
+                },
+                "rank": "normal",
+            }
+        ]
+    },
+}
+
+
 def test_your_own_graph(family_ttl: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("KGSERVICE_HOME", raising=False)
@@ -71,8 +93,13 @@ def test_your_own_graph(family_ttl: Path, monkeypatch: pytest.MonkeyPatch, tmp_p
     more = "<https://example.org/child1> <https://example.org/livesIn> <https://example.org/town2> .\n"
     (tmp_path / "more.nt.gz").write_bytes(gzip.compress(more.encode()))
     (tmp_path / "mine.toml").write_text(blocks("toml")[0])
-    for words in (*commands(("kgservice", "ingest")), *commands(("kgservice", "build"))):
+    (tmp_path / "latest-all.json.bz2").write_bytes(bz2.compress(b"[\n" + orjson.dumps(TOKYO) + b"\n]\n"))
+    steps = ("ingest", "audit", "split", "build")
+    for words in [words for step in steps for words in commands(("kgservice", step))]:
         result = CliRunner().invoke(cli, words[1:], catch_exceptions=False)
         assert result.exit_code == 0, result.output
-    assert (tmp_path / "var" / "mygraph" / "graph.json").exists()
+    for name in ("mygraph", "wikidata", "split"):
+        assert (tmp_path / "var" / name / "graph.json").exists()
+    assert (tmp_path / "audit.html").exists()
+    assert (tmp_path / "report.html").exists()
     assert (tmp_path / "var" / "releases" / "CURRENT").exists()

@@ -98,6 +98,7 @@ def measured() -> Iterator[str]:
                     f"{ranked:,.0f}",
                 )
                 yield f"| {name}, {who} | {' | '.join(cells)} |"
+    yield from ingested()
     for path in sorted(RESULTS.glob("*.json")):
         if not (ROOT / "models" / f"{path.stem}.toml").exists():
             continue
@@ -108,6 +109,23 @@ def measured() -> Iterator[str]:
                 f"\n[{path.stem}](models/{path.stem}.md), `{name}`: filtered realistic test MRR {statistics.fmean(mrr):.3f}, "
                 f"by seed {', '.join(f'{value:.4f}' for value in mrr)}."
             )
+
+
+def ingested() -> Iterator[str]:
+    """Ingestion beside its peers."""
+    path = RESULTS / "ingest.json"
+    if not path.exists():
+        return
+    record = json.loads(path.read_text(encoding="utf-8"))
+    yield (
+        f"\nIngestion to a finished graph on disk, {record['machine']['cores']} cores; peers only parse; `make bench-ingest`, "
+        "all runs in `tests/bench/results/ingest.json`:"
+    )
+    yield "\n| | required | measured | met |\n|---|---|---|---|"
+    for bar in record["bars"]:
+        measured_ = bar["measured"]
+        shown = "–" if measured_ is None else f"{measured_:,.2f}" if measured_ < 100 else f"{measured_:,.0f}"
+        yield f"| {bar['bar']} | {bar['required']} | {shown} | {'yes' if bar['met'] else 'no'} |"
 
 
 def settings_page() -> str:
