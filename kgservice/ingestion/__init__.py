@@ -33,7 +33,7 @@ from kgservice.errors import DataError, InputError
 from kgservice.graph import KnowledgeGraph
 from kgservice.ingestion.account import summary
 from kgservice.ingestion.aliases import aliases_of, resolve_value_nodes
-from kgservice.ingestion.assembly import TEXTS, Assembly, Graphs
+from kgservice.ingestion.assembly import TEXTS, Assembly, Graphs, restore
 from kgservice.ingestion.chunks import Chunks
 from kgservice.ingestion.existing import batches_of
 from kgservice.ingestion.globalise import globalise
@@ -139,11 +139,14 @@ def ingest(
         DataError: a file is empty, truncated or damaged, the disk is full, or there is no statement at all.
     """
     options = options or ReadOptions()
+    sizes = Sizes.within(memory, workers)
+    work = out.parent / f".{out.name}.ingest"
+    restore(out, work)
+    if out.exists() and not (out / "graph.json").is_file() and not (out.is_dir() and not any(out.iterdir())):
+        raise InputError(f"{out} is there and holds no graph; it is not replaced. Give another --out.")
     base = None if into is None else KnowledgeGraph.open(into)
     if base is not None and options.instance_of:
         raise InputError("--instance-of chooses among all statements; it does not go with --into")
-    sizes = Sizes.within(memory, workers)
-    work = out.parent / f".{out.name}.ingest"
     with _standard_input(sources, out, format) as named:
         return _ingest(named, out, work, base, delete, format, options, sizes, ray, progress)
 
@@ -162,10 +165,10 @@ def _ingest(
 ) -> KnowledgeGraph:
     files = resolve(sources, format=format)
     plan = _plan(files, format, options, sizes, base, delete)
-    _prepare(work, plan)
     started = time.monotonic()
     with ExitStack() as stack:
         try:
+            _prepare(work, plan)
             shown = stack.enter_context(Progress.over(files, show=progress))
             pool = stack.enter_context(ThreadPoolExecutor(sizes.workers))
             parsing = Parsing(
@@ -259,7 +262,7 @@ class GraphBuilder(BatchBuilder):
             for number, part in enumerate([*self.batches, batch]):
                 runs.append(Run(work / "runs" / f"{number:05}.run"))
                 write_run(runs[-1].path, part)
-            return _finish(runs, work / "graph", work, pool, ReadOptions(), sizes, files=files, provenance=provenance)
+            return _finish(runs, work / "out", work, pool, ReadOptions(), sizes, files=files, provenance=provenance)
 
 
 @dataclass(frozen=True)
@@ -360,6 +363,7 @@ def _understand(
     options: ReadOptions,
     sizes: Sizes,
     each: Callable[[], None],
+    languages: pa.LargeStringArray,
 ) -> _Understood:
     """Rows of runs, by their numbers among those that were merged; triples are interpreted together."""
     marks, kinds = Marks(work / "marks", len(terms)), kinds_of(terms, work / "marks")
@@ -368,7 +372,7 @@ def _understand(
         Output.within(work),
         Chunks(work / "negatives", QUALIFIED),
         Chunks(work / "texts", TEXTS),
-        _languages(runs.values()),
+        languages,
     )
     tally: Tally = Counter()
     prefixes: dict[str, str] = {}
@@ -422,17 +426,18 @@ def _finish(
         terms = merge([*runs, *of_base], work / "terms", pool, part_bytes=sizes.part_bytes)
     alias = aliases_of(runs, terms, work / "alias")
     numbered = dict(enumerate([*runs, *of_base]))
+    languages = _languages(numbered.values())
     notes: dict[str, int] = {}
     if delete:
         held = {number: run for number, run in numbered.items() if number >= len(runs)}
         given = {number: run for number, run in numbered.items() if number < len(runs)}
-        gone = _understand(given, terms, alias, work / "gone", pool, options, sizes, each)
-        whole = _understand(held, terms, None, work, pool, options, sizes, each)
+        gone = _understand(given, terms, alias, work / "gone", pool, options, sizes, each, languages)
+        whole = _understand(held, terms, None, work, pool, options, sizes, each, languages)
         left, notes = subtract(whole.found, gone.found, work / "left", end=len(terms), rows=sizes.part_rows)
         whole = replace(whole, found=left)
         tally = gone.tally + gone.found.output.account.named(terms)
     else:
-        whole = _understand(numbered, terms, alias, work, pool, options, sizes, each)
+        whole = _understand(numbered, terms, alias, work, pool, options, sizes, each, languages)
         tally = whole.tally
         if options.instance_of:
             restrict(whole.found, whole.marks, terms, options, end=len(terms), rows=sizes.part_rows)

@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 
 from kgservice.ingestion.runs import Run, write_run
+from kgservice.ingestion.spool import mapped
 from kgservice.ingestion.terms import Terms
 from kgservice.readers import wikibase
 from kgservice.readers.batch import Batch
@@ -65,7 +66,7 @@ def aliases_of(runs: Sequence[Run], terms: Terms, path: Path) -> npt.NDArray[np.
             pairs.append(np.stack([number_of[columns[name].to_numpy()] for name in ("alias_from", "alias_to")]))
     if not pairs:
         return None
-    alias = np.memmap(path, np.int32, "w+", shape=(len(terms),))
+    alias = mapped(path, np.int32, len(terms))
     alias[:] = np.arange(len(terms), dtype=np.int32)
     source, target = np.unique(np.concatenate(pairs, axis=1), axis=1)
     alias[source] = target

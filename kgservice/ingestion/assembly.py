@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,7 +28,7 @@ from kgservice.ingestion.chunks import Chunks, Range, ranges
 from kgservice.ingestion.interpretation import Output
 from kgservice.ingestion.marks import Ids, Marks, Mask, mark
 from kgservice.ingestion.rows import PLAIN, QUALIFIED
-from kgservice.ingestion.spool import Spool, int32
+from kgservice.ingestion.spool import Spool, int32, mapped
 from kgservice.ingestion.terms import Terms
 from kgservice.literals import numbers
 from kgservice.ordering import first_of_equal, order_of
@@ -51,6 +53,43 @@ TEXTS = pa.schema(
 
 NO_ENTITY = "about_no_entity"
 """The reason of texts, types and literals of names that are not in the graph, or only as a relation or a type."""
+
+
+FORMER = "former"
+"""Where the graph that is being replaced lies for a moment, in the work folder."""
+
+
+def replace_folder(out: Path, staging: Path, work: Path) -> None:
+    """Give `staging` the name `out` in one step; what bears it now is deleted.
+
+    Where the system cannot exchange two names, a crash may leave `out` without its former content; see `restore`.
+    """
+    if not out.exists():
+        staging.rename(out)
+    elif exchange(staging, out):
+        shutil.rmtree(staging, ignore_errors=True)
+    else:
+        former = work / FORMER
+        out.rename(former)
+        staging.rename(out)
+        shutil.rmtree(former, ignore_errors=True)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Swap the names of two folders in one step, where the system can (Linux)."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError, TypeError):
+        return False
+    here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return bool(renameat2(here, os.fsencode(one), here, os.fsencode(other), ctypes.c_uint(swap)) == 0)
+
+
+def restore(out: Path, work: Path) -> None:
+    """Put a graph back that a crash left between its two names."""
+    former = work / FORMER
+    if former.is_dir() and not out.exists():
+        former.rename(out)
 
 
 @dataclass(frozen=True)
@@ -90,7 +129,7 @@ class Numbering:
     def of(self) -> Ids:
         """int32 `[t]`, in a file: the id of each term, -1 for those that do not belong."""
         fresh = self.fresh
-        ids = np.memmap(self.path, np.int32, "w+", shape=fresh.shape)
+        ids = mapped(self.path, np.int32, len(fresh))
         np.cumsum(fresh, dtype=np.int32, out=ids)
         ids += np.int32(len(self.base) - 1)
         ids[~fresh] = -1
@@ -144,33 +183,28 @@ class Assembly:
         self._decide()
         if not np.any(self.marks.entity):
             raise DataError(_nothing_left(provenance()))
-        staging = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}"
+        staging = self.folder / "staging"
         staging.mkdir(parents=True)
-        try:
-            digests = self._write_parts(staging)
-            parts = [*digests, json.dumps(dict(prefixes), sort_keys=True)]
-            meta = {
-                "format_version": FORMAT_VERSION,
-                "content_hash": hashlib.sha256("\n".join(parts).encode()).hexdigest(),
-                "prefixes": dict(prefixes),
-                "provenance": dict(provenance()),
-            }
-            path = staging / "graph.json"
-            path.write_text(json.dumps(meta), encoding="utf-8")
-            meta["counts"] = KnowledgeGraph.open(staging).counts()
-            path.write_text(json.dumps(meta, indent=1, ensure_ascii=False), encoding="utf-8")
-            sync_tree(staging)
-            old = staging.with_name(f"{staging.name}.old")
-            if out.exists():
-                out.rename(old)
-            staging.rename(out)
-            shutil.rmtree(old, ignore_errors=True)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+        digests = self._write_parts(staging)
+        parts = [*digests, json.dumps(dict(prefixes), sort_keys=True)]
+        meta = {
+            "format_version": FORMAT_VERSION,
+            "content_hash": hashlib.sha256("\n".join(parts).encode()).hexdigest(),
+            "prefixes": dict(prefixes),
+            "provenance": dict(provenance()),
+        }
+        path = staging / "graph.json"
+        path.write_text(json.dumps(meta), encoding="utf-8")
+        meta["counts"] = KnowledgeGraph.open(staging).counts()
+        path.write_text(json.dumps(meta, indent=1, ensure_ascii=False), encoding="utf-8")
+        sync_tree(staging)
+        replace_folder(out, staging, self.folder.parent)
 
     def _decide(self) -> None:
         """Which terms are entities, relations, types and literals of the graph."""
         marks, found = self.marks, self.found
+        mark(marks.rdf_relation, self._base_relations.base_terms)
+        mark(marks.rdf_class, self._base_types.base_terms)
         for number in range(0, len(self.terms), 1 << 24):
             part = slice(number, number + (1 << 24))
             described = marks.described[part] & ~marks.rdf_relation[part] & ~marks.rdf_class[part]
@@ -218,11 +252,11 @@ class Assembly:
 
     def _decide_types(self, keys: Range) -> None:
         batch = self.found.output.types.read(keys)
-        entity, type_ = (column.to_numpy() for column in batch.columns)
+        entity, type_, counted = (column.to_numpy() for column in batch.columns)
         kept = self.marks.entity[entity] & ~self.marks.excluded[entity]
         account, excluded = self.found.output.account, self.marks.excluded[entity]
-        account.move_named("types", "filtered_class", RDF + "type", int(np.count_nonzero(excluded)))
-        account.move_named("types", NO_ENTITY, RDF + "type", int(np.count_nonzero(~kept & ~excluded)))
+        account.move_named("types", "filtered_class", RDF + "type", int(np.count_nonzero(excluded & counted)))
+        account.move_named("types", NO_ENTITY, RDF + "type", int(np.count_nonzero(~kept & ~excluded & counted)))
         mark(self.marks.type, type_[kept])
 
     def _each_part(self, step: Callable[[Range], None], tables: list[Chunks]) -> None:

@@ -9,13 +9,14 @@ import pyarrow.compute as pc
 
 from kgservice.ingestion.assembly import TEXTS, Graphs
 from kgservice.ingestion.chunks import Chunks
-from kgservice.ingestion.interpretation import QUOTES, TRIPLES, TYPES
+from kgservice.ingestion.interpretation import QUOTES, TRIPLES
 from kgservice.ingestion.marks import Marks, mark
-from kgservice.ingestion.rows import add_qualified
+from kgservice.ingestion.rows import add_qualified, add_types
 from kgservice.ingestion.runs import Run
 from kgservice.ingestion.spool import int32
 from kgservice.ingestion.terms import Terms
 from kgservice.ragged import offsets_of
+from kgservice.readers.options import RDF
 
 Ids = npt.NDArray[np.int32]
 
@@ -41,8 +42,8 @@ def globalise(
     triples.add(_sorted(pa.record_batch([int32(ids(name)) for name in "spo"], schema=TRIPLES), alias))
     quoted = [int32(ids(f"quote_{name}")) for name in "spor"]
     quotes.add(_sorted(pa.record_batch(quoted, schema=QUOTES), alias))
-    typed = [int32(ids(f"type_{name}")) for name in TYPES.names]
-    found.output.types.add(_sorted(pa.record_batch(typed, schema=TYPES), alias))
+    counted = ("types", RDF + "type") in run.meta()[0]
+    add_types(found.output.types, ids("type_entity"), ids("type_type"), counted=counted)
     mark(marks.linked, ids("entities"))
     _add_texts(columns, ids("text_owner"), ids("text_predicate"), marks, found, alias)
     for prefix, table in (("statement_", found.output.qualified), ("negative_", found.negatives)):

@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from kgservice.ingestion.chunks import Chunks, Range, ranges
 from kgservice.ingestion.marks import BNODE, IRI, LITERAL, Account, Ids, Marks, Mask, mark
-from kgservice.ingestion.rows import PLAIN, QUALIFIED, add_plain, add_qualified
+from kgservice.ingestion.rows import PLAIN, QUALIFIED, TYPES, add_plain, add_qualified, add_types
 from kgservice.ingestion.spool import int32, read_batch, write_batch
 from kgservice.ingestion.terms import Terms
 from kgservice.ingestion.wikibase_nodes import StatementNodes
@@ -35,7 +35,6 @@ from kgservice.readers.options import RDF, ReadOptions
 TRIPLES = pa.schema({"s": pa.int32(), "p": pa.int32(), "o": pa.int32()})
 QUOTES = pa.schema({"s": pa.int32(), "p": pa.int32(), "o": pa.int32(), "r": pa.int32()})
 BASES = pa.schema({"r": pa.int32(), "s": pa.int32(), "p": pa.int32(), "o": pa.int32()})
-TYPES = pa.schema({"entity": pa.int32(), "type": pa.int32()})
 
 Rows = npt.NDArray[np.int64]
 
@@ -184,9 +183,9 @@ class Interpreter:
         qualifier = part.remark & ~part.scaffold & ~part.misplaced & marks.quotes_link[s]
         add_plain(self._out.plain, s[bare], p[bare], o[bare], literal=False)
         add_plain(self._out.plain, s[part.literal], p[part.literal], o[part.literal], literal=True)
-        self._out.types.add(pa.record_batch([int32(s[part.typed]), int32(o[part.typed])], schema=TYPES))
+        add_types(self._out.types, s[part.typed], o[part.typed], counted=True)
         by_property = part.link & (p == self._nodes.type_property)
-        self._out.types.add(pa.record_batch([int32(s[by_property]), int32(o[by_property])], schema=TYPES))
+        add_types(self._out.types, s[by_property], o[by_property], counted=False)
         self._add_qualified(part, np.flatnonzero(qualifier), keys)
         is_value_node = qualifier & (self._kinds[o] != LITERAL)
         mark(marks.linked, s[part.link], o[part.link], o[is_value_node])

@@ -9,6 +9,7 @@ from threading import Lock
 import numpy as np
 import numpy.typing as npt
 
+from kgservice.ingestion.spool import mapped
 from kgservice.ingestion.terms import Terms
 from kgservice.readers.batch import Tally
 
@@ -72,13 +73,13 @@ class Marks:
     def __init__(self, folder: Path, t: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name in self.NAMES:
-            setattr(self, name, np.memmap(folder / name, bool, "w+", shape=(max(t, 1),)))
+            setattr(self, name, mapped(folder / name, bool, t))
 
 
 def kinds_of(terms: Terms, folder: Path) -> npt.NDArray[np.uint8]:
     """uint8 `[t]`, in a file: IRI, blank node, literal or triple term, as RDF batches write them."""
     folder.mkdir(parents=True, exist_ok=True)
-    kinds = np.memmap(folder / "kind", np.uint8, "w+", shape=(max(len(terms), 1),))
+    kinds = mapped(folder / "kind", np.uint8, len(terms))
     for part in terms.parts:
         names = terms.part(part)
         if not len(names):

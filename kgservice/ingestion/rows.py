@@ -30,6 +30,17 @@ QUALIFIED = pa.schema(
 """Statements with all that a statement can have."""
 
 
+TYPES = pa.schema({"entity": pa.int32(), "type": pa.int32(), "counted": pa.int8()})
+"""Entities and their types; `counted` where the account has them as types, and not as the links that tell them."""
+
+
+def add_types(table: Chunks, entity: Ids, type: Ids, *, counted: bool) -> None:
+    """Add pairs in any order."""
+    order = np.argsort(entity, kind="stable")
+    flag = pa.array(np.full(len(entity), counted, np.int8))
+    table.add(pa.record_batch([int32(entity[order]), int32(type[order]), flag], schema=TYPES))
+
+
 def add_plain(table: Chunks, subject: Ids, relation: Ids, object: Ids, *, literal: bool) -> None:
     """Add rows that are sorted by subject."""
     flag = pa.array(np.full(len(subject), literal, np.int8))

@@ -13,7 +13,7 @@ import pyarrow as pa
 from kgservice.errors import InputError
 from kgservice.ingestion.assembly import TEXTS, Graphs
 from kgservice.ingestion.chunks import Chunks, Range, ranges
-from kgservice.ingestion.interpretation import TYPES, Output
+from kgservice.ingestion.interpretation import Output
 from kgservice.ingestion.marks import Marks, mark
 from kgservice.ingestion.rows import PLAIN
 from kgservice.ingestion.terms import Terms
@@ -56,7 +56,7 @@ def restrict(found: Graphs, marks: Marks, terms: Terms, options: ReadOptions, *,
             waiting += below.get(class_, ())
     marks.excluded[:] = True
     for keys in ranges([found.output.types], end, rows=rows):
-        entity, type_ = (column.to_numpy() for column in found.output.types.read(keys).columns)
+        entity, type_ = (column.to_numpy() for column in found.output.types.read(keys, ["entity", "type"]).columns)
         marks.excluded[entity[classes[type_]]] = False
     marks.linked[:] = ~marks.excluded
     marks.described[:] = False
@@ -90,7 +90,9 @@ def subtract(found: Graphs, gone: Graphs, folder: Path, *, end: int, rows: int) 
             frame = frame.join(bare, on=triple, how="anti").join(taken, on=[*triple, "qualifiers"], how="anti")
             counts["removed_statements"] += _keep(kept, batch, frame["row"])
     for keys in ranges([found.output.types, gone.output.types], end, rows=rows):
-        counts["removed_types"] += _without(found.output.types, gone.output.types, left.output.types, keys, TYPES.names)
+        counts["removed_types"] += _without(
+            found.output.types, gone.output.types, left.output.types, keys, ["entity", "type"]
+        )
     same_text = ["owner", "kind", "language", "text"]
     for keys in ranges([found.texts, gone.texts], end, rows=rows // 4 + 1):
         counts["removed_texts"] += _without(found.texts, gone.texts, left.texts, keys, same_text)

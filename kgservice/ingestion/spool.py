@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -131,6 +132,21 @@ def release(mapped: mmap.mmap, start: int, length: int) -> None:
     first = start // page * page
     if hasattr(mapped, "madvise") and first < len(mapped):
         mapped.madvise(mmap.MADV_DONTNEED, first, min(length, len(mapped) - first))
+
+
+def mapped(path: Path, dtype: npt.DTypeLike, size: int) -> npt.NDArray[Any]:
+    """`size` zeros in a file. The space is taken at once: a disk that fills up later would end the process.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    size = max(size, 1)
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size * np.dtype(dtype).itemsize)
+        else:
+            file.truncate(size * np.dtype(dtype).itemsize)
+    return np.memmap(path, dtype, "r+", shape=(size,))
 
 
 def write_batch(path: Path, batch: pa.RecordBatch) -> None:

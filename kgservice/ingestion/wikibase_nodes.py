@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from kgservice.ingestion.chunks import Chunks, Range
 from kgservice.ingestion.marks import LITERAL, Ids, Marks, Mask, mark
-from kgservice.ingestion.rows import add_qualified
+from kgservice.ingestion.rows import add_qualified, add_types
 from kgservice.ingestion.spool import int32
 from kgservice.ingestion.terms import Terms
 from kgservice.literals import WIKIBASE
@@ -200,9 +200,7 @@ class StatementNodes:
         mark(self._marks.described, subject)
         mark(self._marks.rdf_relation, property_)
         typed = links & (property_ == self.type_property)
-        order = np.argsort(subject[typed], kind="stable")
-        columns = [int32(column[typed][order]) for column in (subject, object)]
-        out.types.add(pa.record_batch(columns, schema=out.types.schema))
+        add_types(out.types, subject[typed], object[typed], counted=False)
 
     def _use_of(self, p: Ids) -> npt.NDArray[np.int8]:
         return self._at(self._use, p, Use.NONE).astype(np.int8)

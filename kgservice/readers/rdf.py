@@ -50,7 +50,7 @@ DOCUMENT_TRIPLES = 1 << 18
 # A file's own label of that form is numbered too: as stable within the file, if it keeps its order.
 _ANONYMOUS = re.compile(r"[a-f][0-9a-f]{15,31}")
 _BNODE_OR_STRING = re.compile(r'"(?:[^"\\]|\\.)*"|_:([^\s]+)')
-_QUOTED = r"(?s)^<<\( (?P<s>\S+) (?P<p>\S+) (?P<o>.*) \)>>$"
+_QUOTED = r"(?s)^<<\( (?P<s>[^ ]+) (?P<p>[^ ]+) (?P<o>.*) \)>>$"
 
 
 def scope_of(source: Source, *, same_name: bool) -> str:
@@ -94,6 +94,10 @@ def read_document(
     while True:
         try:
             written = canonical(itertools.islice(parser, DOCUMENT_TRIPLES))
+        except MemoryError as error:
+            raise MalformedStatement(
+                source, None, None, "a term is longer than 16 MiB, which the parser cannot hold", hint="Shorten it."
+            ) from error
         except SyntaxError as error:
             raise MalformedStatement(
                 source,
