@@ -456,7 +456,8 @@ def _read_file(index: int, task: Task, folder: Path, options: ReadOptions, block
                     total += make_run(staging, task.format, block, options, source.name, task.scope, line)
         else:
             assert chosen.document is not None
-            batches = chosen.document(stream, options, source=source.name, scope=task.scope)
+            parts = chosen.document(stream, options, source=source.name, scope=task.scope)
+            batches = (make() for make in parts)
             for part, batch in enumerate(batches):
                 with _attempt(path_of(part)) as staging:
                     write_run(staging, batch)

@@ -77,7 +77,7 @@ class Parsing:
                     continue
                 scope = scope_of(source, same_name=names[source.plain_name] > 1)
                 if not format_.by_blocks(source):
-                    self._submit(number, self.pool, self._document, number, source, name, scope)
+                    self._document(number, source, name, scope)
                     continue
                 pool = self.pool
                 if format_.in_processes and source.path.stat().st_size >= PROCESSES_FROM_BYTES:
@@ -114,22 +114,26 @@ class Parsing:
                 path = self.folder / f"{number:05}-{block_number:06}.run"
                 if path.exists():
                     continue
-                self._submit(number, pool, make_run, path, format_, block, self.options, source.name, scope, first_line)
+                given: bytes | Path = block
+                if pool is not self.pool:  # a file in the page cache is cheaper than a pipe between processes
+                    given = path.with_suffix(".block")
+                    given.write_bytes(block)
+                self._submit(number, pool, make_run, path, format_, given, self.options, source.name, scope, first_line)
                 self._drain(number, self.workers)
         self._drain(number, 0)
         self._mark_done(number, source, format_)
 
-    def _document(self, number: int, source: Source, format_: str, scope: str) -> int:
+    def _document(self, number: int, source: Source, format_: str, scope: str) -> None:
+        """Parse here, since the parser holds the interpreter's lock, and have the pool make runs of what it finds."""
         read = FORMATS[format_].document
         assert read is not None
-        total = 0
         with source.open() as stream:
-            for part, batch in enumerate(read(stream, self.options, source=source.name, scope=scope)):
-                write_run(self.folder / f"{number:05}-{part:06}.run", batch)
-                self.progress(size_of(batch))
-                total += size_of(batch)
+            for part, make in enumerate(read(stream, self.options, source=source.name, scope=scope)):
+                path = self.folder / f"{number:05}-{part:06}.run"
+                self._submit(number, self.pool, make_part, path, make)
+                self._drain(number, self.workers)
+        self._drain(number, 0)
         self._mark_done(number, source, format_)
-        return 0
 
     def _files(self, format_: str, group: Sequence[Source]) -> None:
         marks = [self.folder / f"files-{format_}-{number:05}.done" for number in range(len(group))]
@@ -160,16 +164,29 @@ class Parsing:
 
 
 def make_run(
-    path: Path, format_: str, block: bytes, options: ReadOptions, source: str, scope: str, first_line: int
+    path: Path, format_: str, block: bytes | Path, options: ReadOptions, source: str, scope: str, first_line: int
 ) -> int:
     """The work on one block, wherever it runs: read it and write its run.
+
+    Args:
+        block: its bytes, or a file that holds them and is deleted.
 
     Returns:
         How many statements it holds.
     """
     read = FORMATS[format_].block
     assert read is not None
+    if isinstance(block, Path):
+        given, block = block, block.read_bytes()
+        given.unlink()
     batch = read(block, options, source=source, scope=scope, first_line=first_line)
+    write_run(path, batch)
+    return size_of(batch)
+
+
+def make_part(path: Path, make: Callable[[], Batch]) -> int:
+    """The work on one part of a document; how many statements it holds."""
+    batch = make()
     write_run(path, batch)
     return size_of(batch)
 
@@ -191,7 +208,8 @@ def read_source(source: Source, format_: str, options: ReadOptions, scope: str) 
     with source.open() as stream:
         if not chosen.by_blocks(source):
             assert chosen.document is not None
-            yield from chosen.document(stream, options, source=source.name, scope=scope)
+            for make in chosen.document(stream, options, source=source.name, scope=scope):
+                yield make()
         else:
             assert chosen.block is not None
             for first_line, block in blocks(stream):

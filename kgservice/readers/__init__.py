@@ -32,9 +32,11 @@ class ReadBlock(Protocol):
 
 
 class ReadDocument(Protocol):
-    """A stream becomes batches, in its order."""
+    """A stream becomes parts, in its order; each has yet to be made into a batch, in any thread."""
 
-    def __call__(self, stream: BinaryIO, options: ReadOptions, *, source: str, scope: str) -> Iterator[Batch]: ...
+    def __call__(
+        self, stream: BinaryIO, options: ReadOptions, *, source: str, scope: str
+    ) -> Iterator[Callable[[], Batch]]: ...
 
 
 ReadFiles = Callable[..., tuple[list[FileReport], dict[str, str]]]
@@ -74,8 +76,10 @@ def _wikidata_block(block: bytes, options: ReadOptions, *, source: str, scope: s
     return wikidata.read_block(block, options, source=source, first_line=first_line)
 
 
-def _wikidata_document(stream: BinaryIO, options: ReadOptions, *, source: str, scope: str) -> Iterator[Batch]:
-    yield wikidata.read_document(stream.read(), options, source=source)
+def _wikidata_document(
+    stream: BinaryIO, options: ReadOptions, *, source: str, scope: str
+) -> Iterator[Callable[[], Batch]]:
+    yield partial(wikidata.read_document, stream.read(), options, source=source)
 
 
 def _rdf(title: str, syntax: ox.RdfFormat, *suffixes: str) -> Format:

@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import BinaryIO
 
 import numpy as np
@@ -48,7 +49,7 @@ DOCUMENT_TRIPLES = 1 << 18
 """Triples per batch of a document."""
 # A random label that pyoxigraph gives to a node without one: up to 128 bits in hexadecimal that begin with a letter.
 # A file's own label of that form is numbered too: as stable within the file, if it keeps its order.
-_ANONYMOUS = re.compile(r"[a-f][0-9a-f]{15,31}")
+_ANONYMOUS = re.compile(rb"_:([a-f][0-9a-f]{15,31})(?= )")
 _BNODE_OR_STRING = re.compile(r'"(?:[^"\\]|\\.)*"|_:([^\s]+)')
 _QUOTED = r"(?s)^<<\( (?P<s>[^ ]+) (?P<p>[^ ]+) (?P<o>.*) \)>>$"
 
@@ -76,8 +77,8 @@ def read_block(
 
 def read_document(
     stream: BinaryIO, options: ReadOptions, *, syntax: ox.RdfFormat, source: str, scope: str
-) -> Iterator[Batch]:
-    """A document as batches, in its order.
+) -> Iterator[Callable[[], Batch]]:
+    """A document in parts, in its order; each still has to be made into a batch, which other threads may do.
 
     Raises:
         MalformedStatement: names file, line and column.
@@ -85,10 +86,12 @@ def read_document(
     numbers: dict[str, int] = {}
 
     def rename(label: str) -> str:
-        if _ANONYMOUS.fullmatch(label):
-            # No label that stands in a file begins with a dot.
-            label = f".{numbers.setdefault(label, len(numbers))}"
-        return f"_:{scope}-{label}"
+        # No label that stands in a file begins with a dot.
+        number = numbers.get(label)
+        return f"_:{scope}-{label}" if number is None else f"_:{scope}-.{number}"
+
+    def make(written: bytes) -> Batch:
+        return batch_of(cut_canonical(written, quads=syntax in _DATASET_SYNTAXES), options, rename)
 
     parser = ox.parse(stream, format=syntax)
     while True:
@@ -109,8 +112,12 @@ def read_document(
             ) from error
         if not written:
             break
-        yield batch_of(cut_canonical(written, quads=syntax in _DATASET_SYNTAXES), options, rename)
-    yield Batch(pa.array([], pa.large_string()), prefixes=dict(parser.prefixes))
+        if b"_:" in written:
+            for label in _ANONYMOUS.findall(written):
+                numbers.setdefault(label.decode(), len(numbers))
+        yield partial(make, written)
+    prefixes = dict(parser.prefixes)
+    yield lambda: Batch(pa.array([], pa.large_string()), prefixes=prefixes)
 
 
 def batches_of_triples(triples: Iterable[ox.Triple | ox.Quad], options: ReadOptions) -> Iterator[Batch]:
