@@ -70,7 +70,8 @@ def first_of_equal(columns: Sequence[Column]) -> npt.NDArray[np.bool_]:
 
 
 def mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """splitmix64's finaliser: every input bit reaches every output bit."""
+    """splitmix64's step: every input bit reaches every output bit, and 0 does not stay 0, so that it counts in a sum."""
+    x = x + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))

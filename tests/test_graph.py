@@ -60,6 +60,14 @@ def test_known_is_what_a_scan_finds(rows, slot, at_statement_level, data):
         assert answers.tolist() == sorted(expected)
 
 
+def test_a_qualifier_of_zeros_counts():
+    graph = graph_of([(0, 0, 0, Split.TRAIN, [(0, 0)])])
+    one, none = Ragged.of([[0]]), Ragged.of([[]])
+    for pairs, expected in ((one, [0]), (none, [])):
+        queries = QueryBatch(Slot.OBJECT, *(np.array([place], np.int32) for place in (0, 0, -1)), pairs, pairs)
+        assert graph.known(queries, "statement")[0].tolist() == expected
+
+
 @given(ROWS)
 def test_seen_linking_degree(rows):
     graph = graph_of(rows)

@@ -44,6 +44,7 @@ from kgservice.ingestion.progress import Progress
 from kgservice.ingestion.rows import QUALIFIED
 from kgservice.ingestion.runs import Run, write_run
 from kgservice.ingestion.selection import restrict, subtract
+from kgservice.ingestion.spool import let_go
 from kgservice.ingestion.terms import Terms, merge
 from kgservice.readers import FORMATS, BatchBuilder, ReadOptions, format_of, resolve
 from kgservice.readers.batch import Batch, Tally
@@ -82,8 +83,8 @@ class Sizes:
         return cls(
             workers,
             block_bytes=min(max(share // 64, 1 << 16), 32 << 20),
-            part_bytes=max(share // 16, 1 << 16),
-            part_rows=max(share // 2048, 1 << 10),
+            part_bytes=max(share // 128, 1 << 16),
+            part_rows=max(share // 4096, 1 << 10),
         )
 
 
@@ -402,6 +403,8 @@ def _understand(
     )
     with stage("triples interpreted"):
         interpreter.run(pool, each)
+    marks.let_go()
+    let_go(kinds)
     return _Understood(found, marks, tally, prefixes)
 
 

@@ -320,6 +320,7 @@ class Assembly:
         relations = self._write_vocabulary(folder / "relations.arrow", self._base_relations)
         type_names = self._write_vocabulary(folder / "types.arrow", self._base_types)
         literal_names = self._write_vocabulary(folder / "literals.arrow", self._base_literals, measured=True)
+        self.marks.let_go()
         links, facts = self._write_statements(folder / "statements.arrow", folder / "literal_statements.arrow")
         negatives = self._write_negatives(folder / "negatives.arrow")
         of_entity = self._write_types(folder / "entity_types.arrow")

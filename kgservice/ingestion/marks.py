@@ -9,7 +9,7 @@ from threading import Lock
 import numpy as np
 import numpy.typing as npt
 
-from kgservice.ingestion.spool import mapped
+from kgservice.ingestion.spool import let_go, mapped
 from kgservice.ingestion.terms import Terms
 from kgservice.readers.batch import Tally
 
@@ -74,6 +74,11 @@ class Marks:
         folder.mkdir(parents=True, exist_ok=True)
         for name in self.NAMES:
             setattr(self, name, mapped(folder / name, bool, t))
+
+    def let_go(self) -> None:
+        """Take all marks out of memory, until they are asked for."""
+        for name in self.NAMES:
+            let_go(getattr(self, name))
 
 
 def kinds_of(terms: Terms, folder: Path) -> npt.NDArray[np.uint8]:

@@ -149,6 +149,13 @@ def mapped(path: Path, dtype: npt.DTypeLike, size: int) -> npt.NDArray[Any]:
     return np.memmap(path, dtype, "r+", shape=(size,))
 
 
+def let_go(array: npt.NDArray[Any]) -> None:
+    """Take the pages of a `mapped` array out of the process; they are in its file, and come back when they are used."""
+    base: Any = array.base
+    if isinstance(base, mmap.mmap) and hasattr(base, "madvise"):
+        base.madvise(mmap.MADV_DONTNEED)
+
+
 def write_batch(path: Path, batch: pa.RecordBatch) -> None:
     """One record batch as an Arrow IPC file that is complete or not there at all."""
     staging = path.with_name(path.name + ".partial")
