@@ -28,6 +28,7 @@ import zstandard
 from kgservice import ingestion
 from kgservice.errors import DataError, InputError, KGServiceError, MalformedStatement
 from kgservice.graph import KnowledgeGraph
+from kgservice.ingestion import making
 from kgservice.readers import sources
 from kgservice.readers.options import RDF, RDFS, ReadOptions
 
@@ -672,7 +673,7 @@ def test_runs_are_kept_until_the_end_and_not_made_again(tmp_path: Path, monkeypa
             raise Interrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(ingestion, "merge", interrupt)
+            patch.setattr(making, "merge", interrupt)
             with pytest.raises(Interrupt):
                 ingestion.ingest(given, out, memory=1 << 20, **settings)
         return runs(out)
@@ -743,13 +744,13 @@ def test_a_kill_while_the_graph_is_written_leaves_nothing_behind(tmp_path: Path,
 import os, signal, sys
 from pathlib import Path
 from kgservice import ingestion
-from kgservice.ingestion import assembly
+from kgservice.ingestion import assembly, folders
 kill = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 out = Path({str(out)!r})
 if {at.startswith("while the graph")}:
     assembly.sync_tree = kill
 else:
-    assembly.exchange = lambda one, other: False  # as where the system cannot swap two names in one step
+    folders.exchange = lambda one, other: False  # as where the system cannot swap two names in one step
     rename = Path.rename
     def rename_or_die(self, target):
         if Path(target) == out:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
-import os
-import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -20,17 +17,16 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from kgservice import literals, statements, texts, types, vocabulary
-from kgservice.digests import ColumnDigest
+from kgservice import statements, texts, types, vocabulary
 from kgservice.errors import DataError
 from kgservice.graph import FORMAT_VERSION, KnowledgeGraph, sync_tree
 from kgservice.ingestion.chunks import Chunks, Range, ranges
-from kgservice.ingestion.interpretation import Output
+from kgservice.ingestion.folders import replace_folder
 from kgservice.ingestion.marks import Ids, Marks, Mask, mark
-from kgservice.ingestion.rows import PLAIN, QUALIFIED
-from kgservice.ingestion.spool import Spool, int32, mapped
+from kgservice.ingestion.rows import PLAIN, QUALIFIED, TEXTS, Graphs
+from kgservice.ingestion.spool import Spool, int32
 from kgservice.ingestion.terms import Terms
-from kgservice.literals import numbers
+from kgservice.ingestion.vocabularies import Numbering, write_vocabulary
 from kgservice.ordering import first_of_equal, order_of
 from kgservice.ragged import offsets_of
 from kgservice.readers.assembly import TEXT_NAMES
@@ -39,114 +35,8 @@ from kgservice.readers.options import RDF
 from kgservice.statements import StatementTable
 from kgservice.texts import TextKind
 
-TEXTS = pa.schema(
-    {
-        "owner": pa.int32(),
-        "of": pa.int8(),
-        "kind": pa.int8(),
-        "predicate": pa.int32(),
-        "language": pa.int16(),
-        "text": pa.large_string(),
-    }
-)
-"""Texts on their way: `language` is a place among `Graphs.languages`, and `predicate` -1 where a reader has counted."""
-
 NO_ENTITY = "about_no_entity"
 """The reason of texts, types and literals of names that are not in the graph, or only as a relation or a type."""
-
-
-FORMER = "former"
-"""Where the graph that is being replaced lies for a moment, in the work folder."""
-
-
-def replace_folder(out: Path, staging: Path, work: Path) -> None:
-    """Give `staging` the name `out` in one step; what bears it now is deleted.
-
-    Where the system cannot exchange two names, a crash may leave `out` without its former content; see `restore`.
-    """
-    if not out.exists():
-        staging.rename(out)
-    elif exchange(staging, out):
-        shutil.rmtree(staging, ignore_errors=True)
-    else:
-        former = work / FORMER
-        out.rename(former)
-        staging.rename(out)
-        shutil.rmtree(former, ignore_errors=True)
-
-
-def exchange(one: Path, other: Path) -> bool:
-    """Swap the names of two folders in one step, where the system can (Linux)."""
-    try:
-        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
-    except (OSError, AttributeError, TypeError):
-        return False
-    here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-    return bool(renameat2(here, os.fsencode(one), here, os.fsencode(other), ctypes.c_uint(swap)) == 0)
-
-
-def restore(out: Path, work: Path) -> None:
-    """Put a graph back that a crash left between its two names."""
-    former = work / FORMER
-    if former.is_dir() and not out.exists():
-        former.rename(out)
-
-
-@dataclass(frozen=True)
-class Graphs:
-    """What a graph is made of, in numbers of terms.
-
-    Attributes:
-        output: statements, literal facts and types.
-        negatives: false statements, of the schema of `output.qualified`.
-        texts: of `TEXTS`.
-        languages: codes, sorted.
-    """
-
-    output: Output
-    negatives: Chunks
-    texts: Chunks
-    languages: pa.LargeStringArray
-
-
-@dataclass(frozen=True)
-class Numbering:
-    """The ids of terms in one vocabulary of the graph.
-
-    Attributes:
-        members: bool `[t]`, all terms that belong to it.
-        base: names that have ids already, and keep them.
-        base_terms: int32, their numbers as terms.
-        path: of a file for the ids.
-    """
-
-    members: Mask
-    base: vocabulary.Vocabulary
-    base_terms: Ids
-    path: Path
-
-    @cached_property
-    def of(self) -> Ids:
-        """int32 `[t]`, in a file: the id of each term, -1 for those that do not belong."""
-        fresh = self.fresh
-        ids = mapped(self.path, np.int32, len(fresh))
-        np.cumsum(fresh, dtype=np.int32, out=ids)
-        ids += np.int32(len(self.base) - 1)
-        ids[~fresh] = -1
-        ids[self.base_terms] = np.arange(len(self.base), dtype=np.int32)
-        return ids
-
-    @cached_property
-    def fresh(self) -> Mask:
-        """bool `[t]`: the terms that get a new id."""
-        fresh = np.array(self.members)
-        fresh[self.base_terms] = False
-        return fresh
-
-    @property
-    def keeps_order(self) -> bool:
-        """Whether ids rise with the numbers of terms."""
-        return not len(self.base)
 
 
 @dataclass
@@ -286,40 +176,16 @@ class Assembly:
     def _base_literals(self) -> Numbering:
         return self._numbering("literal", None if self.base is None else self.base.literals.vocabulary)
 
-    def _write_vocabulary(self, path: Path, numbering: Numbering, *, measured: bool = False) -> str:
-        """The segments of the base, then one of the new names; returns the content hash."""
-        schema = literals.SCHEMA if measured else vocabulary.SCHEMA
-        digest = ColumnDigest(vocabulary.SCHEMA)
-        spool = Spool(self.folder / path.name, schema)
-        for segment in numbering.base.segments:
-            digest.update(pa.record_batch([segment], schema=vocabulary.SCHEMA))
-        for part in self.terms.parts:
-            fresh = np.flatnonzero(numbering.fresh[self.terms.bases[part] : self.terms.bases[part + 1]])
-            if len(fresh):
-                names = self.terms.part(part).take(pa.array(fresh))
-                digest.update(pa.record_batch([names], schema=vocabulary.SCHEMA))
-                columns = [names, pa.array(numbers(names))] if measured else [names]
-                spool.append(pa.RecordBatch.from_arrays(columns, schema=schema))
-        new = self.folder / f"{path.name}.new"
-        spool.seal(new)
-        batches = [_with_numbers(segment) if measured else [segment] for segment in numbering.base.segments]
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-            for columns in batches:
-                writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
-            if spool.rows and batches:
-                writer.write_batch(pa.ipc.open_file(pa.memory_map(str(new))).get_batch(0))
-        if not batches:
-            new.replace(path)
-        return digest.hexdigest()
-
     # Rows
 
     def _write_parts(self, folder: Path) -> list[str]:
         """Everything but graph.json; returns the digests in the order of `KnowledgeGraph.content_hash`."""
-        entities = self._write_vocabulary(folder / "entities.arrow", self._base_entities)
-        relations = self._write_vocabulary(folder / "relations.arrow", self._base_relations)
-        type_names = self._write_vocabulary(folder / "types.arrow", self._base_types)
-        literal_names = self._write_vocabulary(folder / "literals.arrow", self._base_literals, measured=True)
+        entities = write_vocabulary(folder / "entities.arrow", self._base_entities, self.terms, self.folder)
+        relations = write_vocabulary(folder / "relations.arrow", self._base_relations, self.terms, self.folder)
+        type_names = write_vocabulary(folder / "types.arrow", self._base_types, self.terms, self.folder)
+        literal_names = write_vocabulary(
+            folder / "literals.arrow", self._base_literals, self.terms, self.folder, measured=True
+        )
         self.marks.let_go()
         links, facts = self._write_statements(folder / "statements.arrow", folder / "literal_statements.arrow")
         negatives = self._write_negatives(folder / "negatives.arrow")
@@ -533,10 +399,6 @@ def _texts(batch: pa.RecordBatch, bit: Owner, ids: Ids | None, languages: pa.Lar
         batch.column("text").take(pa.array(rows)),
     ]
     return pa.RecordBatch.from_arrays(found, schema=texts.SCHEMA)
-
-
-def _with_numbers(names: pa.LargeStringArray) -> list[pa.Array]:
-    return [names, pa.array(numbers(names))]
 
 
 def in_turn(pool: Executor, call: Callable[[Any], Any], items: Iterable[Any], *, ahead: int = 3) -> Iterator[Any]:

@@ -7,11 +7,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgservice.ingestion.assembly import TEXTS, Graphs
 from kgservice.ingestion.chunks import Chunks
 from kgservice.ingestion.interpretation import QUOTES, TRIPLES
 from kgservice.ingestion.marks import Marks, mark
-from kgservice.ingestion.rows import add_qualified, add_types
+from kgservice.ingestion.rows import TEXTS, Graphs, add_qualified, add_types
 from kgservice.ingestion.runs import Run
 from kgservice.ingestion.spool import int32
 from kgservice.ingestion.terms import Terms

@@ -23,8 +23,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from kgservice.ingestion.chunks import Chunks, Range, ranges
-from kgservice.ingestion.marks import BNODE, IRI, LITERAL, Account, Ids, Marks, Mask, mark
-from kgservice.ingestion.rows import PLAIN, QUALIFIED, TYPES, add_plain, add_qualified, add_types
+from kgservice.ingestion.marks import BNODE, IRI, LITERAL, Ids, Marks, Mask, mark
+from kgservice.ingestion.rows import Output, add_plain, add_qualified, add_types
 from kgservice.ingestion.spool import int32, read_batch, write_batch
 from kgservice.ingestion.terms import Terms
 from kgservice.ingestion.wikibase_nodes import StatementNodes
@@ -37,26 +37,6 @@ QUOTES = pa.schema({"s": pa.int32(), "p": pa.int32(), "o": pa.int32(), "r": pa.i
 BASES = pa.schema({"r": pa.int32(), "s": pa.int32(), "p": pa.int32(), "o": pa.int32()})
 
 Rows = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Output:
-    """Where rows go: statements and literal facts without and with qualifiers, types; and the account of triples."""
-
-    plain: Chunks
-    qualified: Chunks
-    types: Chunks
-    account: Account
-
-    @classmethod
-    def within(cls, folder: Path) -> Output:
-        """Empty tables in a folder."""
-        return cls(
-            Chunks(folder / "plain", PLAIN),
-            Chunks(folder / "qualified", QUALIFIED),
-            Chunks(folder / "types", TYPES),
-            Account(),
-        )
 
 
 @dataclass(frozen=True)

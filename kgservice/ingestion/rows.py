@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from kgservice.ingestion.chunks import Chunks
+from kgservice.ingestion.marks import Account
 from kgservice.ingestion.spool import int32
 
 Ids = npt.NDArray[np.int32]
@@ -32,6 +36,56 @@ QUALIFIED = pa.schema(
 
 TYPES = pa.schema({"entity": pa.int32(), "type": pa.int32(), "counted": pa.int8()})
 """Entities and their types; `counted` where the account has them as types, and not as the links that tell them."""
+
+
+TEXTS = pa.schema(
+    {
+        "owner": pa.int32(),
+        "of": pa.int8(),
+        "kind": pa.int8(),
+        "predicate": pa.int32(),
+        "language": pa.int16(),
+        "text": pa.large_string(),
+    }
+)
+"""Texts on their way: `language` is a place among `Graphs.languages`, and `predicate` -1 where a reader has counted."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where rows go: statements and literal facts without and with qualifiers, types; and the account of triples."""
+
+    plain: Chunks
+    qualified: Chunks
+    types: Chunks
+    account: Account
+
+    @classmethod
+    def within(cls, folder: Path) -> Output:
+        """Empty tables in a folder."""
+        return cls(
+            Chunks(folder / "plain", PLAIN),
+            Chunks(folder / "qualified", QUALIFIED),
+            Chunks(folder / "types", TYPES),
+            Account(),
+        )
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """What a graph is made of, in numbers of terms.
+
+    Attributes:
+        output: statements, literal facts and types.
+        negatives: false statements, of the schema of `output.qualified`.
+        texts: of `TEXTS`.
+        languages: codes, sorted.
+    """
+
+    output: Output
+    negatives: Chunks
+    texts: Chunks
+    languages: pa.LargeStringArray
 
 
 def add_types(table: Chunks, entity: Ids, type: Ids, *, counted: bool) -> None:

@@ -11,11 +11,9 @@ import polars as pl
 import pyarrow as pa
 
 from kgservice.errors import InputError
-from kgservice.ingestion.assembly import TEXTS, Graphs
 from kgservice.ingestion.chunks import Chunks, Range, ranges
-from kgservice.ingestion.interpretation import Output
 from kgservice.ingestion.marks import Marks, mark
-from kgservice.ingestion.rows import PLAIN
+from kgservice.ingestion.rows import PLAIN, TEXTS, Graphs, Output
 from kgservice.ingestion.terms import Terms
 from kgservice.ordering import mix
 from kgservice.ragged import offsets_of

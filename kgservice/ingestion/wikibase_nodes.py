@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,7 @@ import pyarrow as pa
 
 from kgservice.ingestion.chunks import Chunks, Range
 from kgservice.ingestion.marks import LITERAL, Ids, Marks, Mask, mark
-from kgservice.ingestion.rows import add_qualified, add_types
+from kgservice.ingestion.rows import Output, add_qualified, add_types
 from kgservice.ingestion.spool import int32
 from kgservice.ingestion.terms import Terms
 from kgservice.literals import WIKIBASE
@@ -27,9 +26,6 @@ from kgservice.readers.options import ReadOptions
 from kgservice.readers.wikibase import SOME_VALUE
 from kgservice.readers.wikidata_rdf import PROPERTY
 from kgservice.statements import Rank
-
-if TYPE_CHECKING:
-    from kgservice.ingestion.interpretation import Output
 
 CLAIMS = pa.schema({"node": pa.int32(), "subject": pa.int32(), "property": pa.int32()})
 DERIVED = "http://www.w3.org/ns/prov#wasDerivedFrom"
