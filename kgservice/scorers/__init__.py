@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 SCORERS = {
     "complex": "kgservice.scorers.bilinear:ComplEx",
     "distmult": "kgservice.scorers.bilinear:DistMult",
+    "nfe1": "kgservice.scorers.flow:NFE1",
+    "nfe2": "kgservice.scorers.flow:NFE2",
+    "nfe3": "kgservice.scorers.flow:NFE3",
+    "nfe3-reverse": "kgservice.scorers.flow:NFE3Reverse",
     "rescal": "kgservice.scorers.bilinear:RESCAL",
     "rotate": "kgservice.scorers.translation:RotatE",
     "transe": "kgservice.scorers.translation:TransE",

@@ -1,0 +1,285 @@
+"""Embeddings by normalizing flows (NFE): an entity is a random variable in every coordinate, a relation an invertible map.
+
+The map takes the subject's variable to where the object's should be; a score is minus the divergence of the two, summed
+over the coordinates. An entity keeps a mean and one or two spreads, so that what is known of it less surely is wider
+(`spread`). All forms are exact nearest-neighbour searches.
+
+A divergence is measured where the object lies, so the inverse of a map gives another number: inverse relations need rows
+of their own.
+
+Source: Xiong et al. 2023, Knowledge Graph Embedding by Normalizing Flows.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kgservice.errors import RecipeError
+from kgservice.recipe import ModelSettings
+from kgservice.scorers.base import EmbeddingScorer
+from kgservice.similarity import Metric
+
+SPREAD_FLOOR = 1e-2
+"""No spread of a softplus is smaller: its inverse square would drown all other coordinates."""
+
+
+class Flow(EmbeddingScorer):
+    """Rows of `parts` blocks of `d` coordinates: an entity's mean and spreads, a relation's shift and slope.
+
+    Args:
+        width: reals per entity, a multiple of `parts`.
+    """
+
+    parts: ClassVar[int]
+
+    @classmethod
+    def from_settings(cls, settings: ModelSettings, *, n: int, r: int) -> Self:
+        """Read width, scale and dropout from a recipe.
+
+        Raises:
+            RecipeError: a width that cannot be divided, or inverse relations without rows of their own.
+        """
+        if settings.width % cls.parts:
+            raise RecipeError(
+                f"{settings.scorer} keeps {cls.parts} reals a coordinate: width must be a multiple of {cls.parts}, "
+                f"found {settings.width}"
+            )
+        if not settings.reciprocal:
+            raise RecipeError(
+                f"{settings.scorer} measures distances where the object lies, so that a relation's inverse needs a row "
+                "of its own: reciprocal must be true"
+            )
+        return super().from_settings(settings, n=n, r=r)
+
+    def initial_relations(self, rows: int, scale: float) -> Tensor:
+        """float32 `[rows, 2d]`: near the map that changes nothing."""
+        d = self.width // self.parts
+        return torch.cat([torch.randn(rows, d) * scale, 1 + torch.randn(rows, d) * scale], dim=1)
+
+    def invert(self, relation: Tensor) -> Tensor:
+        """Refused when the scorer is built."""
+        raise NotImplementedError("flows have rows of their own for inverse relations")
+
+    @abstractmethod
+    def spread(self) -> Tensor:
+        """float32 `[n]`: how uncertain each entity is, the mean spread over its coordinates."""
+
+
+class QuadraticFlow(Flow):
+    """Flows whose divergence is a quadratic form: an L2 search.
+
+    With an object's coordinates t (mean, spreads) and a question's Q, both `[k, d]`, the divergence is
+    Σ (Q − t)ᵀ G (Q − t) with a positive definite G = L Lᵀ; so Lᵀt is stored and Lᵀ Q asked. Q = M x is linear in what
+    a relation gives, x of `[3, d]`, so that a relation question is an inner product with the products of x.
+    """
+
+    metric: ClassVar[Metric] = "l2"
+    relation_metric: ClassVar[Metric] = "ip"
+    form: ClassVar[tuple[tuple[float, ...], ...]]
+    """G."""
+
+    @abstractmethod
+    def coordinates(self, rows: Tensor) -> Tensor:
+        """float `[b, k, d]`: means and spreads of entities."""
+
+    @abstractmethod
+    def move(self, relation: Tensor) -> Tensor:
+        """float `[b, 3, d]`: x."""
+
+    @abstractmethod
+    def lever(self, anchor: Tensor) -> Tensor:
+        """float `[b, k, 3, d]`: M."""
+
+    def fold(self, anchor: Tensor, relation: Tensor) -> Tensor:
+        """Lᵀ M x."""
+        return self._stretched(torch.einsum("bkjd,bjd->bkd", self.lever(anchor), self.move(relation)))
+
+    def entity_vectors(self) -> Tensor:
+        """float32 `[n, k·d]`: Lᵀ t."""
+        return self._stretched(self.coordinates(self.entity))
+
+    def relation_query(self, anchor: Tensor, target: Tensor) -> Tensor:
+        """−(Mx − t)ᵀG(Mx − t) as coefficients of x's products, of x, and of 1."""
+        form = self._form(anchor)
+        lever, object = self.lever(anchor), self.coordinates(target)
+        quadratic = torch.einsum("bkid,kl,bljd->bijd", lever, form, lever)
+        linear = torch.einsum("bkid,kl,bld->bid", lever, form, object)
+        constant = torch.einsum("bkd,kl,bld->b", object, form, object)
+        products = [-(1 if i == j else 2) * quadratic[:, i, j] for i in range(3) for j in range(i, 3)]
+        return torch.cat([*products, 2 * linear.flatten(1), -constant.unsqueeze(1)], dim=1)
+
+    def relation_candidates(self, relation: Tensor) -> Tensor:
+        """The products of x, x, and 1."""
+        x = self.move(relation)
+        products = [x[:, i] * x[:, j] for i in range(3) for j in range(i, 3)]
+        return torch.cat([*products, x.flatten(1), torch.ones_like(x[:, :1, 0])], dim=1)
+
+    def spread(self) -> Tensor:
+        """See `Flow.spread`."""
+        return self.coordinates(self.entity)[:, 1:].mean(dim=(1, 2))
+
+    def _form(self, like: Tensor) -> Tensor:
+        return torch.tensor(self.form, dtype=like.dtype, device=like.device)
+
+    def _stretched(self, coordinates: Tensor) -> Tensor:
+        """Lᵀ v, flattened."""
+        factor = torch.linalg.cholesky(self._form(coordinates))
+        return torch.einsum("kl,bkd->bld", factor, coordinates).flatten(1)
+
+
+class NFE1(QuadraticFlow):
+    """Affine flows x → m + s·x of a symmetric variable, under the squared 2-Wasserstein distance.
+
+    score(s, r, o) = −Σ (s_r m_h + m_r − m_t)² + (|s_r s_h| − |s_t|)².
+    """
+
+    parts: ClassVar[int] = 2
+    form: ClassVar[tuple[tuple[float, ...], ...]] = ((1.0, 0.0), (0.0, 1.0))
+
+    def coordinates(self, rows: Tensor) -> Tensor:
+        """[m ; |s|]."""
+        mean, spread = rows.chunk(2, dim=1)
+        return torch.stack([mean, spread.abs()], dim=1)
+
+    def move(self, relation: Tensor) -> Tensor:
+        """[s ; |s| ; m]."""
+        shift, slope = relation.chunk(2, dim=1)
+        return torch.stack([slope, slope.abs(), shift], dim=1)
+
+    def lever(self, anchor: Tensor) -> Tensor:
+        """μ = s m_h + m and σ = |s||s_h|."""
+        mean, spread = self.coordinates(anchor).unbind(1)
+        none, one = torch.zeros_like(mean), torch.ones_like(mean)
+        return torch.stack([torch.stack([mean, none, one], 1), torch.stack([none, spread, none], 1)], 1)
+
+
+class NFE2(QuadraticFlow):
+    """Flows of two pieces, m + a·x below 0 and m + b·x above, over the standard normal.
+
+    score(s, r, o) = −Σ Δμ² + ½Δa² + ½Δb² + c·Δμ·(Δb − Δa) with c = √(2/π): the mean squared difference of the two flows.
+    A relation of negative slope swaps the pieces.
+    """
+
+    parts: ClassVar[int] = 3
+    form: ClassVar[tuple[tuple[float, ...], ...]] = (
+        (1.0, -math.sqrt(0.5 / math.pi), math.sqrt(0.5 / math.pi)),
+        (-math.sqrt(0.5 / math.pi), 0.5, 0.0),
+        (math.sqrt(0.5 / math.pi), 0.0, 0.5),
+    )
+
+    def coordinates(self, rows: Tensor) -> Tensor:
+        """[m ; |a| ; |b|]."""
+        mean, below, above = rows.chunk(3, dim=1)
+        return torch.stack([mean, below.abs(), above.abs()], dim=1)
+
+    def move(self, relation: Tensor) -> Tensor:
+        """[max(s, 0) ; max(−s, 0) ; m]."""
+        shift, slope = relation.chunk(2, dim=1)
+        return torch.stack([slope.clamp_min(0), (-slope).clamp_min(0), shift], dim=1)
+
+    def lever(self, anchor: Tensor) -> Tensor:
+        """μ = s m_h + m; the pieces keep their sides under a positive slope and change them under a negative one."""
+        mean, below, above = self.coordinates(anchor).unbind(1)
+        none, one = torch.zeros_like(mean), torch.ones_like(mean)
+        rows = ([mean, -mean, one], [below, above, none], [above, below, none])
+        return torch.stack([torch.stack(row, 1) for row in rows], 1)
+
+
+class KLFlow(Flow):
+    """Affine flows of a normal variable, whose spreads and slopes are softplus: an inner product search."""
+
+    metric: ClassVar[Metric] = "ip"
+    relation_metric: ClassVar[Metric] = "ip"
+    parts: ClassVar[int] = 2
+
+    def normal(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """float `[b, d]` twice: means and spreads of entities, or shifts and slopes of relations."""
+        mean, spread = rows.chunk(2, dim=1)
+        return mean, F.softplus(spread) + SPREAD_FLOOR
+
+    def moved(self, anchor: Tensor, relation: Tensor) -> tuple[Tensor, Tensor]:
+        """μ = s_r m_h + m_r and σ = s_r s_h."""
+        (mean, spread), (shift, slope) = self.normal(anchor), self.normal(relation)
+        return slope * mean + shift, slope * spread
+
+    def spread(self) -> Tensor:
+        """See `Flow.spread`."""
+        return self.normal(self.entity)[1].mean(dim=1)
+
+
+class NFE3(KLFlow):
+    """score(s, r, o) = −KL(question ‖ object) up to what no object changes.
+
+    KL = Σ log(σ_t/σ) + (σ² + (μ − m_t)²) / (2σ_t²) − ½.
+    """
+
+    def fold(self, anchor: Tensor, relation: Tensor) -> Tensor:
+        """[−½(σ² + μ²) ; μ ; 1]."""
+        mean, spread = self.moved(anchor, relation)
+        return torch.cat([-0.5 * (spread * spread + mean * mean), mean, torch.ones_like(mean[:, :1])], dim=1)
+
+    def entity_vectors(self) -> Tensor:
+        """float32 `[n, 2d + 1]`: [σ⁻² ; mσ⁻² ; −Σ(½m²σ⁻² + log σ)]."""
+        mean, spread = self.normal(self.entity)
+        sharpness = spread.pow(-2)
+        rest = -(0.5 * mean * mean * sharpness + spread.log()).sum(1, keepdim=True)
+        return torch.cat([sharpness, mean * sharpness, rest], dim=1)
+
+    def relation_query(self, anchor: Tensor, target: Tensor) -> Tensor:
+        """−KL as coefficients of a relation's [s² ; s·m ; s ; m ; m² ; Σ log s ; 1]."""
+        (mean, spread), (object, object_spread) = self.normal(anchor), self.normal(target)
+        w = object_spread.pow(-2)
+        constant = spread.log() - object_spread.log() - 0.5 * w * object * object + 0.5
+        parts = [-0.5 * w * (spread * spread + mean * mean), -w * mean, w * mean * object, w * object, -0.5 * w]
+        return torch.cat([*parts, torch.ones_like(mean[:, :1]), constant.sum(1, keepdim=True)], dim=1)
+
+    def relation_candidates(self, relation: Tensor) -> Tensor:
+        """[s² ; s·m ; s ; m ; m² ; Σ log s ; 1]."""
+        m, s = self.normal(relation)
+        parts = [s * s, s * m, s, m, m * m, s.log().sum(1, keepdim=True), torch.ones_like(m[:, :1])]
+        return torch.cat(parts, dim=1)
+
+
+class NFE3Reverse(KLFlow):
+    """score(s, r, o) = −KL(object ‖ question) up to what no object changes; stored numbers stay moderate.
+
+    KL = Σ log(σ/σ_t) + (σ_t² + (m_t − μ)²) / (2σ²) − ½.
+    """
+
+    def fold(self, anchor: Tensor, relation: Tensor) -> Tensor:
+        """[−½σ⁻² ; μσ⁻² ; 1]."""
+        mean, spread = self.moved(anchor, relation)
+        sharpness = spread.pow(-2)
+        return torch.cat([-0.5 * sharpness, mean * sharpness, torch.ones_like(mean[:, :1])], dim=1)
+
+    def entity_vectors(self) -> Tensor:
+        """float32 `[n, 2d + 1]`: [σ² + m² ; m ; Σ log σ]."""
+        mean, spread = self.normal(self.entity)
+        return torch.cat([spread * spread + mean * mean, mean, spread.log().sum(1, keepdim=True)], dim=1)
+
+    def relation_query(self, anchor: Tensor, target: Tensor) -> Tensor:
+        """−KL as coefficients of a relation's [s⁻² ; m·s⁻² ; m²·s⁻² ; s⁻¹ ; m·s⁻¹ ; Σ log s ; 1]."""
+        (mean, spread), (object, object_spread) = self.normal(anchor), self.normal(target)
+        w = spread.pow(-2)
+        constant = object_spread.log() - spread.log() - 0.5 * w * mean * mean + 0.5
+        parts = [
+            -0.5 * w * (object_spread * object_spread + object * object),
+            w * object,
+            -0.5 * w,
+            w * mean * object,
+            -w * mean,
+        ]
+        return torch.cat([*parts, -torch.ones_like(mean[:, :1]), constant.sum(1, keepdim=True)], dim=1)
+
+    def relation_candidates(self, relation: Tensor) -> Tensor:
+        """[s⁻² ; m·s⁻² ; m²·s⁻² ; s⁻¹ ; m·s⁻¹ ; Σ log s ; 1]."""
+        m, s = self.normal(relation)
+        v = s.reciprocal()
+        parts = [v * v, m * v * v, m * m * v * v, v, m * v, s.log().sum(1, keepdim=True), torch.ones_like(m[:, :1])]
+        return torch.cat(parts, dim=1)
