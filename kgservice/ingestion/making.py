@@ -59,7 +59,7 @@ class Sizes:
         return cls(
             workers,
             block_bytes=min(max(share // 64, 1 << 16), 32 << 20),
-            part_bytes=max(share // 128, 1 << 16),
+            part_bytes=max(share // 64, 1 << 16),
             part_rows=max(share // 4096, 1 << 10),
         )
 

@@ -60,9 +60,13 @@ class Terms:
         for part in self.parts:
             low, high = self.cuts[run, part], self.cuts[run, part + 1]
             start = int((self.cuts[:run, part + 1] - self.cuts[:run, part]).sum())
-            ids = read_batch(self.folder / f"{part}.map").column(0).slice(start, high - low).to_numpy()
-            pieces.append(ids + np.int32(self.bases[part]))
+            pieces.append(self._maps[part][start : start + high - low] + np.int32(self.bases[part]))
         return np.concatenate(pieces) if pieces else np.empty(0, np.int32)
+
+    @cached_property
+    def _maps(self) -> list[npt.NDArray[np.int32]]:
+        """Per part, the places of the terms of all runs; opened once, since every run asks every part."""
+        return [read_batch(self.folder / f"{part}.map").column(0).to_numpy() for part in self.parts]
 
     def find(self, names: Sequence[str]) -> npt.NDArray[np.int32]:
         """int32: the numbers of a few names, -1 where there is none."""
