@@ -11,7 +11,6 @@ import os
 import sys
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -22,6 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from kgservice.digests import parts
+from kgservice.ingestion.spool import opened, read_items
 
 _SAMPLE_ROWS = 1024
 _OFFSET = np.dtype(np.int64)
@@ -84,8 +84,8 @@ class Chunks:
     def key_samples(self) -> Iterator[npt.NDArray[np.int32]]:
         """Every so many keys of each chunk."""
         for chunk in self._chunks:
-            with _opened(chunk.path) as file:
-                keys = _read(file, chunk.columns[self.schema.names[0]].values, 0, chunk.rows, np.dtype(np.int32))
+            with opened(chunk.path) as file:
+                keys = read_items(file, chunk.columns[self.schema.names[0]].values, 0, chunk.rows, np.dtype(np.int32))
             yield keys[_SAMPLE_ROWS // 2 :: _SAMPLE_ROWS]
 
     def read(self, keys: Range, columns: Sequence[str] | None = None) -> pa.RecordBatch:
@@ -98,7 +98,7 @@ class Chunks:
         values: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in schema.names}
         lengths: dict[str, list[npt.NDArray[np.int64]]] = {name: [] for name in schema.names}
         for chunk in self._chunks:
-            with _opened(chunk.path) as file:
+            with opened(chunk.path) as file:
                 found = _Keys(file, chunk.columns[self.schema.names[0]].values, chunk.rows)
                 low, high = (bisect_left(found, key) for key in keys)
                 if low == high:
@@ -107,10 +107,10 @@ class Chunks:
                     place, dtype = chunk.columns[field.name], _dtype(field.type)
                     first, last = low, high
                     if place.offsets is not None:
-                        offset = _read(file, place.offsets, low, high + 1, _OFFSET)
+                        offset = read_items(file, place.offsets, low, high + 1, _OFFSET)
                         lengths[field.name].append(np.diff(offset))
                         first, last = int(offset[0]), int(offset[-1])
-                    values[field.name].append(_read(file, place.values, first, last, dtype))
+                    values[field.name].append(read_items(file, place.values, first, last, dtype))
         arrays = [_array(field.type, values[field.name], lengths[field.name]) for field in schema]
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
@@ -136,27 +136,6 @@ class _Keys(Sequence[int]):
 
     def __getitem__(self, row: Any) -> Any:
         return int.from_bytes(os.pread(self._file, 4, self._start + 4 * row), sys.byteorder, signed=True)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    file = os.open(path, os.O_RDONLY)
-    try:
-        yield file
-    finally:
-        os.close(file)
-
-
-def _read(file: int, start: int, low: int, high: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Items `low` to `high` of a column that begins at `start`."""
-    place, wanted = start + low * dtype.itemsize, (high - low) * dtype.itemsize
-    data = os.pread(file, wanted, place)
-    while len(data) < wanted:  # one call reads at most 2 GiB
-        more = os.pread(file, wanted - len(data), place + len(data))
-        if not more:
-            raise OSError(f"a chunk ends {wanted - len(data)} bytes too early")
-        data += more
-    return np.frombuffer(data, dtype)
 
 
 def _array(type_: pa.DataType, values: list[npt.NDArray[Any]], lengths: list[npt.NDArray[np.int64]]) -> pa.Array:

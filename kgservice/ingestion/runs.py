@@ -121,6 +121,15 @@ class Run:
         """The terms, sorted by their bytes."""
         return self.columns()["terms"]
 
+    def terms_place(self) -> tuple[int, int]:
+        """Where in the file the offsets (int64) and the bytes of the terms begin: slices are read without a mapping."""
+        with pa.memory_map(str(self.path)) as mapped:
+            terms = pa.ipc.open_file(mapped).get_batch(0).column("terms").values
+            mapped.seek(0)
+            start = mapped.read_buffer().address
+            _, offsets, data = terms.buffers()
+            return offsets.address - start, (data.address - start) if data is not None else 0
+
     def meta(self) -> tuple[Tally, dict[str, str]]:
         """What was read and what became of it so far, and the prefixes."""
         meta = json.loads(read_batch(self.path).schema.metadata[b"run"])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import mmap
 import os
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -167,6 +168,28 @@ def write_batch(path: Path, batch: pa.RecordBatch) -> None:
 def read_batch(path: Path) -> pa.RecordBatch:
     """What `write_batch` wrote, mapped."""
     return pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[int]:
+    """A file for `read_items`."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def read_items(file: int, start: int, low: int, high: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Items `low` to `high` of a column that begins at `start`."""
+    place, wanted = start + low * dtype.itemsize, (high - low) * dtype.itemsize
+    data = os.pread(file, wanted, place)
+    while len(data) < wanted:  # one call reads at most 2 GiB
+        more = os.pread(file, wanted - len(data), place + len(data))
+        if not more:
+            raise OSError(f"a chunk ends {wanted - len(data)} bytes too early")
+        data += more
+    return np.frombuffer(data, dtype)
 
 
 def _is_ragged(type_: pa.DataType) -> bool:

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from kgservice.errors import GraphError
 from kgservice.ingestion.runs import Run
-from kgservice.ingestion.spool import read_batch, write_batch
+from kgservice.ingestion.spool import opened, read_batch, read_items, write_batch
 
 _SCHEMA = pa.schema({"name": pa.large_string()})
 _MAP = pa.schema({"id": pa.int32()})
@@ -141,11 +141,22 @@ def merge(runs: Sequence[Run], folder: Path, pool: Executor, *, part_bytes: int)
     splitters = sorted(set(chosen), key=lambda name: name.encode())
     cuts = np.stack([_cut(run.terms(), splitters) for run in runs]) if runs else np.zeros((0, 1), np.int64)
     numbers = range(len(splitters) + 1)
-    sizes = list(pool.map(lambda part: _merge_part(runs, cuts, part, folder), numbers))
+    places = [run.terms_place() for run in runs]
+    sizes = list(pool.map(lambda part: _merge_part(runs, places, cuts, part, folder), numbers))
     bases = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
     if bases[-1] > np.iinfo(np.int32).max:
         raise GraphError(f"{bases[-1]:,} distinct terms, more than 2^31 - 1; split the sources into several graphs")
     return Terms(folder, bases, cuts)
+
+
+def _slice(run: Run, place: tuple[int, int], low: int, high: int) -> pa.LargeStringArray:
+    """The terms of a run from `low` to `high`."""
+    if low == high:
+        return pa.array([], pa.large_string())
+    with opened(run.path) as file:
+        offsets = read_items(file, place[0], low, high + 1, np.dtype(np.int64))
+        data = read_items(file, place[1], int(offsets[0]), int(offsets[-1]), np.dtype(np.uint8))
+    return pa.LargeStringArray.from_buffers(high - low, pa.py_buffer(offsets - offsets[0]), pa.py_buffer(data))
 
 
 def _cut(terms: pa.LargeStringArray, splitters: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -155,10 +166,12 @@ def _cut(terms: pa.LargeStringArray, splitters: Sequence[str]) -> npt.NDArray[np
     return np.concatenate([[0], inner, [len(names)]]).astype(np.int64)
 
 
-def _merge_part(runs: Sequence[Run], cuts: npt.NDArray[np.int64], part: int, folder: Path) -> int:
+def _merge_part(
+    runs: Sequence[Run], places: Sequence[tuple[int, int]], cuts: npt.NDArray[np.int64], part: int, folder: Path
+) -> int:
     slices = [
-        run.terms().slice(cuts[number, part], cuts[number, part + 1] - cuts[number, part])
-        for number, run in enumerate(runs)
+        _slice(run, place, int(cuts[number, part]), int(cuts[number, part + 1]))
+        for number, (run, place) in enumerate(zip(runs, places, strict=True))
     ]
     encoded = pa.concat_arrays([pa.array([], pa.large_string()), *slices]).dictionary_encode()
     order = pl.Series("term", encoded.dictionary, dtype=pl.String).arg_sort().to_numpy()
