@@ -81,9 +81,7 @@ def test_a_score_is_minus_the_divergence(name: str) -> None:
             torch.testing.assert_close(by_object[row], expected, rtol=1e-3, atol=1e-3)
     by_relation = scorer.scores(QueryBatch.relations([1, 2, 3], [4, 5, 6])).detach()
     for row, (anchor, tail) in enumerate([(1, 4), (2, 5), (3, 6)]):
-        expected = torch.stack(
-            [-DIVERGENCE[name](parts[anchor], relation, parts[tail]) for relation in relations[:R]]
-        )
+        expected = torch.stack([-DIVERGENCE[name](parts[anchor], relation, parts[tail]) for relation in relations[:R]])
         torch.testing.assert_close(by_relation[row], expected, rtol=1e-3, atol=1e-3)
 
 
