@@ -155,7 +155,7 @@ def _ingest(
                 pool,
                 options,
                 sizes,
-                files=parsing.done(files),
+                files=parsing.done(),
                 provenance={"options": options.as_dict()},
                 base=base,
                 delete=delete,

@@ -90,7 +90,7 @@ class Parsing:
                 self._files(name, group)
         return [Run(path) for path in sorted(self.folder.glob("*.run"))]
 
-    def done(self, sources: Sequence[Source]) -> list[dict[str, Any]]:
+    def done(self) -> list[dict[str, Any]]:
         """Per source: name, size, sha256 and format."""
         return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(self.folder.glob("*.done"))]
 
