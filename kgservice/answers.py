@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from kgservice.errors import InvalidQuestion
 from kgservice.query import Slot
 
 MAX_K = 1000
 MAX_STATEMENTS = 1000
+
+Decision = Literal["accept", "reject", "abstain"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class Candidate:
         probability: that this is a true answer, where the model was calibrated and the graph does not state it already.
         rank: from 1.
         known: whether the graph states it.
+        uncertainty: how much wider than the median entity's the model's idea of this one is (1 is the median); None where
+            the model keeps no spread.
     """
 
     id: str
@@ -65,6 +70,7 @@ class Candidate:
     probability: float | None
     rank: int
     known: bool
+    uncertainty: float | None
 
 
 @dataclass(frozen=True)
@@ -97,10 +103,14 @@ class Verdict:
     Attributes:
         score: the model's, mean of both directions.
         probability: that it is true, where the model is calibrated.
-        decision: true from `threshold` on; None where the model is not calibrated.
-        threshold: the probability that parts true from false best on validation data.
+        decision: accept, reject, or abstain where neither is right often enough on validation data for this relation;
+            None where the model is not calibrated.
+        threshold: the probability from which calling statements true gives the best F1 on validation data.
+        accept_from: the probability from which statements of this relation are accepted; 1 where none is.
+        reject_to: the probability up to which they are rejected; 0 where none is.
         population: what the probability speaks of.
         known: whether the graph states it.
+        uncertainty: of subject and object the larger; see `Candidate`.
     """
 
     release: str
@@ -110,10 +120,13 @@ class Verdict:
     object: Named
     score: float
     probability: float | None
-    decision: bool | None
+    decision: Decision | None
     threshold: float | None
+    accept_from: float | None
+    reject_to: float | None
     population: str | None
     known: bool
+    uncertainty: float | None
 
 
 @dataclass(frozen=True)
@@ -153,6 +166,7 @@ class EntityPage:
         aliases: by language.
         statements: where it is the subject, literals included, then where it is the object.
         statement_count: how many there are in all.
+        uncertainty: by model that keeps one; see `Candidate`.
     """
 
     release: str
@@ -166,6 +180,7 @@ class EntityPage:
     types: list[Named]
     statements: list[StatementView]
     statement_count: int
+    uncertainty: Mapping[str, float]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,12 @@ from kgservice.evaluation.calibration import Calibration
 from kgservice.recipe import Recipe
 
 _FIGURES = (("mrr", "MRR"), ("hits@1", "Hits@1"), ("hits@3", "Hits@3"), ("hits@10", "Hits@10"))
+_BASELINES = {"most_frequent": "most frequent answer", "random": "guessing"}
+_LEAKS = {
+    "pair": "pair linked in training, in either direction",
+    "relation": "of these, by an inverse or duplicate relation",
+    "symmetric": "of these, reversed by the same relation",
+}
 
 
 def model_card(
@@ -50,12 +56,14 @@ def model_card(
         "",
         *_ranking_table(runs),
         "",
+        *_interval_lines(runs),
         f"Optimistic and pessimistic test MRR: {_spread(runs, 'test', 'optimistic')}, {_spread(runs, 'test', 'pessimistic')}. "
         f"Held-out test rows with an entity unseen in training: {runs[0]['test']['unseen']['rows']}.",
         "",
         f"Training: {_mean(run['training']['duration_s'] for run in runs):.0f} s, "
         f"best epoch {', '.join(str(run['training']['best_epoch']) for run in runs)} "
         f"of {', '.join(str(len(run['training']['epochs'])) for run in runs)}.",
+        *_parts(runs),
     ]
     graded = [run["classification"] for run in runs if run.get("classification")]
     if graded:
@@ -83,7 +91,98 @@ def _ranking_table(runs: Sequence[Mapping[str, Any]]) -> list[str]:
         cells = [_spread(runs, split, "realistic", key) for key, _ in _FIGURES]
         rank = _mean(run[split]["filtered"]["realistic"].get("mean_rank", float("nan")) for run in runs)
         rows.append(f"| {split} | {' | '.join(cells)} | {rank:.1f} |")
+    for name, caption in _BASELINES.items():
+        found = runs[0]["test"].get("baselines", {}).get(name)
+        if found and found["count"]:
+            cells = [f"{found[key]:.4f}" for key, _ in _FIGURES]
+            rows.append(f"| test, {caption} | {' | '.join(cells)} | {found['mean_rank']:.1f} |")
     return rows
+
+
+def _interval_lines(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The test's 95 % intervals by seed; nothing where a former version measured."""
+    told = [
+        f"{'seed ' + ', '.join(map(str, run['seeds'])) + ': ' if len(runs) > 1 else ''}"
+        + ", ".join(f"{title} {_between(run['test']['intervals'][key])}" for key, title in _FIGURES[::3])
+        for run in runs
+        if run["test"].get("intervals")
+    ]
+    return [f"95 % bootstrap intervals over test statements: {'; '.join(told)}.", ""] if told else []
+
+
+def _parts(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Tables of the test taken apart: leaks, classes of relations, frequency of the answer, and spread."""
+    lines: list[str] = []
+    leakage = runs[0]["test"].get("leakage", {})
+    told = [(caption, kind) for kind, caption in _LEAKS.items() if leakage.get(kind, {}).get("statements")]
+    if leakage:
+        lines += ["", "### What training gives away", ""]
+        if not told:
+            lines.append("No test statement joins two entities that training links.")
+        else:
+            lines += ["| leak | statements | MRR of these | MRR without | most frequent answer, without |"]
+            lines += ["|---|---|---|---|---|"]
+        for caption, kind in told:
+            count = f"{leakage[kind]['statements']:,} of {leakage[kind]['of']:,}"
+            those, others = (_part(runs, "leakage", kind, part) for part in ("leaking", "without"))
+            lines.append(f"| {caption} | {count} | {those[1]} | {others[1]} | {others[2]} |")
+    classes = runs[0]["test"].get("by_class", {})
+    if classes:
+        lines += [
+            "",
+            "### By relation class",
+            "",
+            "Heads and tails per relation in training, many from 1.5 on average.",
+            "",
+        ]
+        lines += [
+            "| class | questions | MRR | head missing | tail missing | most frequent answer |",
+            "|---|---|---|---|---|---|",
+        ]
+        for name in classes:
+            both, head, tail = (_part(runs, "by_class", name, side) for side in ("both", "head", "tail"))
+            lines.append(f"| {name} | {both[0]} | {both[1]} | {head[1]} | {tail[1]} | {both[2]} |")
+    bins = {name: part for name, part in runs[0]["test"].get("by_frequency", {}).items() if part["count"]}
+    if bins:
+        lines += ["", "### By frequency of the answer", "", "Training statements that hold the entity asked for.", ""]
+        lines += ["| statements | questions | MRR | most frequent answer |", "|---|---|---|---|"]
+        lines += [f"| {name} | {' | '.join(_part(runs, 'by_frequency', name))} |" for name in bins]
+    spreads = [run["uncertainty"] for run in runs if run.get("uncertainty")]
+    if spreads:
+        rho = [spread["spearman"] for spread in spreads if spread["spearman"] is not None]
+        shown = f"{_of(rho)} over {spreads[0]['entities']:,} entities" if rho else "none, as one of them never varies"
+        lines += [
+            "",
+            "### Uncertainty",
+            "",
+            f"Spearman correlation of an entity's spread and its frequency: {shown}.",
+            "",
+        ]
+        lines += ["| statements | entities | mean spread |", "|---|---|---|"]
+        for name, part in spreads[0]["by_frequency"].items():
+            means = [spread["by_frequency"][name]["mean"] for spread in spreads]
+            lines.append(f"| {name} | {part['count']:,} | {_of(means)} |")
+    return lines
+
+
+def _part(runs: Sequence[Mapping[str, Any]], *path: str) -> tuple[str, str, str]:
+    """How many questions, MRR, and MRR of the most frequent answer, of one part of the test."""
+    parts = []
+    for run in runs:
+        part = run["test"]
+        for key in path:
+            part = part.get(key, {})
+        parts.append(part)
+    if not parts[0].get("count"):
+        return "0", "–", "–"
+    mrr = _of([part["mrr"] for part in parts])
+    if len(parts) == 1:
+        mrr += f" ({_between(parts[0]['mrr_interval'])})"
+    return f"{parts[0]['count']:,}", mrr, f"{parts[0]['baseline_mrr']['most_frequent']:.4f}"
+
+
+def _between(interval: Sequence[float]) -> str:
+    return f"{interval[0]:.4f}–{interval[1]:.4f}"
 
 
 def _spread(runs: Sequence[Mapping[str, Any]], split: str, kind: str, key: str = "mrr") -> str:

@@ -25,6 +25,7 @@ from kgservice.answers import (
     MAX_STATEMENTS,
     Answer,
     Candidate,
+    Decision,
     EntityPage,
     Match,
     Named,
@@ -36,7 +37,9 @@ from kgservice.answers import (
     Verdict,
 )
 from kgservice.errors import CorruptRelease, DataError, InvalidQuestion, UnknownModel
-from kgservice.evaluation.calibration import Calibration, completion_feature, statement_scores
+from kgservice.evaluation.calibration import Calibration
+from kgservice.evaluation.evidence import evidence, statement_scores
+from kgservice.evaluation.populations import completion_feature
 from kgservice.index import ExactIndex, Index
 from kgservice.names import Names
 from kgservice.query import QueryBatch, Slot
@@ -61,6 +64,8 @@ class ServedModel:
     index: Index
     relation_index: Index
     calibrations: Mapping[str, Calibration]
+    uncertainty: npt.NDArray[np.float32] | None
+    """float32 `[n]`: the spread of every entity over the median one's; None where the model keeps none."""
 
     @classmethod
     def open(cls, release: Release, name: str) -> ServedModel:
@@ -75,14 +80,20 @@ class ServedModel:
             scorer = build_scorer(settings, n=graph.n, r=graph.r)
         scorer.load_state_dict(weights, assign=True)
         scorer.eval()
-        calibrations = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
+        path = folder / "calibration.json"
+        written = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            calibrations = {what: Calibration.from_json(values) for what, values in written.items()}
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
         return cls(
             name,
             settings,
             scorer,
             indexes.load(settings.index, folder / "index.faiss", scorer.entity_vectors().detach(), scorer.metric),
             ExactIndex(scorer.relation_vectors().detach(), scorer.relation_metric),
-            {what: Calibration.from_json(values) for what, values in calibrations.items()},
+            calibrations,
+            None if (spread := scorer.spread()) is None else (spread / spread.median()).detach().numpy(),
         )
 
 
@@ -177,7 +188,7 @@ class Engine:
     def classify(
         self, statements: Sequence[tuple[str, str, str]], *, model: str | None = None, language: str = "en"
     ) -> list[Verdict]:
-        """Score statements, given as (subject, relation, object), and decide where the model is calibrated."""
+        """Score statements, given as (subject, relation, object), and accept, reject or abstain where it is calibrated."""
         served = self.model(model)
         subject = np.array([self.entities.resolve(s) for s, _, _ in statements], dtype=np.int32)
         relation = np.array([self.relations.resolve(r) for _, r, _ in statements], dtype=np.int32)
@@ -190,7 +201,14 @@ class Engine:
         scores = statement_scores(served.scorer, table)
         known = self.graph.known(QueryBatch.objects(subject, relation))
         calibration = served.calibrations.get("classification")
-        probabilities = calibration.probability(scores) if calibration else None
+        probability: Sequence[float | None] = [None] * m
+        decision: Sequence[Decision | None] = [None] * m
+        accept, reject = probability, probability
+        if calibration:
+            said = calibration.probability(evidence(served.scorer, self.graph, table), relation)
+            probability, decision = said.tolist(), calibration.decide(said, relation)
+            accept, reject = calibration.bounds.of(relation).T.tolist()
+        wide = served.uncertainty
         names = [self._entities(ids, language) for ids in (subject, object)]
         relations = self._relations(relation, language)
         return [
@@ -201,13 +219,14 @@ class Engine:
                 relation=relations[row],
                 object=names[1][row],
                 score=float(scores[row]),
-                probability=float(probabilities[row]) if probabilities is not None else None,
-                decision=bool(probabilities[row] >= calibration.threshold)
-                if calibration and probabilities is not None
-                else None,
+                probability=probability[row],
+                decision=decision[row],
                 threshold=calibration.threshold if calibration else None,
+                accept_from=accept[row],
+                reject_to=reject[row],
                 population=calibration.population if calibration else None,
                 known=bool(np.isin(object[row], known[row])),
+                uncertainty=None if wide is None else float(max(wide[subject[row]], wide[object[row]])),
             )
             for row in range(m)
         ]
@@ -269,6 +288,11 @@ class Engine:
             types=self._types(entity, language),
             statements=views,
             statement_count=len(rows) + len(facts),
+            uncertainty={
+                name: float(model.uncertainty[entity])
+                for name, model in self._models.items()
+                if model.uncertainty is not None
+            },
         )
 
     @cached_property
@@ -282,8 +306,11 @@ class Engine:
     def warm_up(self) -> None:
         """Do once what the first requests would otherwise wait for."""
         self.entity_search.search("warm up", k=1)
+        statement = _first_statement(self)
+        question = Question(*statement[:2])
         for name in self._models:
-            self.complete([_first_question(self)], k=1, model=name)
+            self.complete([question], k=1, model=name)
+            self.classify([statement], model=name)
 
     def replay_canaries(self) -> None:
         """Ask the release's own questions again.
@@ -354,7 +381,9 @@ class Engine:
         ids, scores = index.search(vectors, width, known.union(loops), allow)
         probability: npt.NDArray[np.float64] | None = None
         if calibration:
-            probability = calibration.probability(completion_feature(scores[:, : served.settings.calibration.width]))
+            share = completion_feature(scores[:, : served.settings.calibration.width])
+            of = -1 if slot is Slot.RELATION else batch.relation[:, None]
+            probability = calibration.probability(share, of)
             missing = width - probability.shape[1]
             probability = np.pad(probability, ((0, 0), (0, missing)), constant_values=0.0)
         is_known = np.zeros(ids.shape, dtype=bool)
@@ -364,6 +393,7 @@ class Engine:
         echo = self._echo(batch, language)
         name_of = self._relations if slot is Slot.RELATION else self._entities
         found = ids >= 0
+        wide = None if slot is Slot.RELATION else served.uncertainty
         named = iter(name_of(ids[found], language, describe=True))
         answers = []
         for row in range(len(batch)):
@@ -378,6 +408,7 @@ class Engine:
                     else None,
                     rank=place + 1,
                     known=bool(is_known[row, place]),
+                    uncertainty=None if wide is None else float(wide[ids[row, place]]),
                 )
                 for place in np.flatnonzero(found[row]).tolist()
             ]
@@ -492,11 +523,10 @@ def _named(names: Names, texts: Texts, ids: npt.NDArray[np.int32], language: str
     return [Named(names.short(name), *rest) for name, *rest in zip(full, labels, descriptions, strict=True)]
 
 
-def _first_question(engine: Engine) -> Question:
+def _first_statement(engine: Engine) -> tuple[str, str, str]:
     table = engine.graph.statements
     if not len(table):
         raise DataError(f"release {engine.release.id} holds no statement")
-    return Question(
-        subject=engine.graph.entities.name(int(table.subject[0])),
-        relation=engine.graph.relations.name(int(table.relation[0])),
-    )
+    graph = engine.graph
+    subject, object = (graph.entities.name(int(column[0])) for column in (table.subject, table.object))
+    return subject, graph.relations.name(int(table.relation[0])), object

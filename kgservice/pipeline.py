@@ -19,17 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from kgservice import __version__, scorers
+from kgservice import __version__, imports, scorers
 from kgservice import index as indexes
 from kgservice.engine import Engine
-from kgservice.errors import GraphError
-from kgservice.evaluation.calibration import (
-    Calibration,
-    calibrate_classification,
-    calibrate_completion,
-    statement_scores,
-)
-from kgservice.evaluation.calibration import figures as calibration_figures
+from kgservice.errors import GraphError, RecipeError, UnknownModel
+from kgservice.evaluation.breakdowns import breakdowns, uncertainty
+from kgservice.evaluation.calibration import Calibration
+from kgservice.evaluation.populations import calibrate_classification, calibrate_completion, grade
 from kgservice.evaluation.ranking import Ranks, rank
 from kgservice.graph import KnowledgeGraph
 from kgservice.index import Index
@@ -39,6 +35,7 @@ from kgservice.release import Release, ReleaseStore
 from kgservice.scorers.base import VectorScorer
 from kgservice.statements import Split
 from kgservice.training.loop import History, fit
+from kgservice.training.warm import warm_start
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +71,7 @@ class TrainedModel:
         return float(self.metrics["valid"]["filtered"]["realistic"].get("mrr", 0.0))
 
 
-def build(recipe: Recipe, home: Path, *, base: Path, activate: bool = True) -> Release:
+def build(recipe: Recipe, home: Path, *, base: Path, activate: bool = True, former: Release | None = None) -> Release:
     """Make a release of everything a recipe names.
 
     Args:
@@ -82,9 +79,10 @@ def build(recipe: Recipe, home: Path, *, base: Path, activate: bool = True) -> R
         home: holds `builds/`, `downloads/` and `releases/`.
         base: the folder that the recipe's `graph.sources` are relative to.
         activate: make it the current release.
+        former: a release whose models of the same names these start from.
     """
     graph = prepare_graph(recipe, home, base)
-    trained = [train(recipe, name, graph, home) for name in recipe.models]
+    trained = [train(recipe, name, graph, home, base=base, former=former) for name in recipe.models]
     trained.sort(key=lambda model: -model.validation_mrr)
     release = seal(recipe, graph, trained, ReleaseStore(home / "releases"), cache=home / "encoded")
     return ReleaseStore(home / "releases").activate(release.id) if activate else release
@@ -120,33 +118,58 @@ def prepare_graph(recipe: Recipe, home: Path, base: Path) -> KnowledgeGraph:
     return KnowledgeGraph.open(folder)
 
 
-def train(recipe: Recipe, name: str, graph: KnowledgeGraph, home: Path) -> TrainedModel:
-    """Train one model of a recipe, resuming where a former run stopped, and measure it."""
+def train(
+    recipe: Recipe,
+    name: str,
+    graph: KnowledgeGraph,
+    home: Path,
+    *,
+    base: Path | None = None,
+    former: Release | None = None,
+) -> TrainedModel:
+    """Train one model of a recipe, resuming where a former run stopped, or import its weights, and measure it.
+
+    Args:
+        recipe, name: which model.
+        graph: what `prepare_graph` gave.
+        home: holds `builds/`.
+        base: the folder that `weights.path` is relative to; by default the working folder.
+        former: a release whose model of the same name this one starts from.
+    """
     settings = recipe.models[name]
-    fingerprint = _digest(__version__, settings.model_dump(mode="json"), graph.content_hash)
-    checkpoint = home / "builds" / f"{recipe.name}-{name}-{fingerprint}.safetensors"
-    scorer = scorers.build(settings, n=graph.n, r=graph.r)
-    history = fit(
-        scorer,
-        graph,
-        settings.training,
-        validate=_validation(graph, settings),
-        checkpoint=checkpoint,
-        fingerprint=fingerprint,
-        title=name,
-    )
+    if settings.weights.path is not None:
+        with _stage(f"import {name}"):
+            imported = imports.load(settings, graph, base or Path())
+        judge = validation(graph, settings)
+        history = History(best_validation=judge(imported.scorer) if judge else 0.0)
+        return _measured(imported.settings, name, imported.scorer, history, graph, {"imported": imported.report})
+    scorer, history, origin = learn(recipe, name, graph, home, former)
+    return _measured(settings, name, scorer, history, graph, origin)
+
+
+def _measured(
+    settings: ModelSettings,
+    name: str,
+    scorer: VectorScorer,
+    history: History,
+    graph: KnowledgeGraph,
+    origin: Mapping[str, Any],
+) -> TrainedModel:
+    """Index, rank and calibrate; `origin` goes into the metrics of the training."""
     scorer.to("cpu")
     with _stage(f"index {name}"):
         index, index_figures = build_index(scorer, settings.index, graph)
     with _stage(f"evaluate {name}"):
         valid, test = rank(scorer, graph, Split.VALID), rank(scorer, graph, Split.TEST)
+        parts, spread = breakdowns(test, graph, Split.TEST), uncertainty(scorer, graph)
     with _stage(f"calibrate {name}"):
         calibrated = calibrate(scorer, index, graph, settings)
     metrics = {
         "valid": valid.report(graph),
-        "test": test.report(graph),
+        "test": {**test.report(graph), **parts},
+        **({"uncertainty": spread} if spread else {}),
         "seeds": [settings.training.seed],
-        "training": {**asdict(history), "duration_s": history.duration_s},
+        "training": {**asdict(history), "duration_s": history.duration_s, **origin},
         "index": index_figures,
         "classification": grade_classification(scorer, graph, calibrated.get("classification")),
         "reals_per_entity": int(scorer.entity_vectors().shape[1]),
@@ -154,6 +177,101 @@ def train(recipe: Recipe, name: str, graph: KnowledgeGraph, home: Path) -> Train
         "graph": {"content_hash": graph.content_hash, **graph.counts()},
     }
     return TrainedModel(name, settings, scorer, history, index, test, metrics, calibrated)
+
+
+def learn(
+    recipe: Recipe, name: str, graph: KnowledgeGraph, home: Path, former: Release | None = None
+) -> tuple[VectorScorer, History, dict[str, Any]]:
+    """Train one model of a recipe; in several processes (see `training.sharding`) all call it alike.
+
+    Returns:
+        The scorer, its history, and how much of it a former release knew.
+
+    Raises:
+        UnknownModel: the former release has no model of this name.
+        RecipeError: its model is of another kind or width.
+    """
+    settings = recipe.models[name]
+    fingerprint = _fingerprint(recipe, name, graph, home, former)
+    scorer = scorers.build(settings, n=graph.n, r=graph.r)
+    origin = {"warm_start": _start_warm(scorer, settings, name, graph, former)} if former else {}
+    history = fit(
+        scorer,
+        graph,
+        settings.training,
+        validate=validation(graph, settings),
+        checkpoint=home / "builds" / f"{recipe.name}-{name}-{fingerprint}.safetensors",
+        fingerprint=fingerprint,
+        title=name,
+        teacher=_teacher(recipe, name, graph, home),
+    )
+    return scorer, history, origin
+
+
+def _fingerprint(
+    recipe: Recipe, name: str, graph: KnowledgeGraph, home: Path, former: Release | None, pupils: tuple[str, ...] = ()
+) -> str:
+    """Names what a training depends on: its settings where they are not the defaults, its graph, its former and its teacher."""
+    settings = recipe.models[name]
+    parts: list[Any] = [__version__, settings.model_dump(mode="json", exclude_defaults=True), graph.content_hash]
+    if former is not None:
+        parts.append(former.id)
+    if settings.training.objective == "distil":
+        teacher, _, model = settings.training.distil.teacher.partition("/")
+        if name in pupils:
+            raise RecipeError(f"models.{name} is taught by itself: {' → '.join((*pupils, name))}")
+        if model:
+            parts.append(ReleaseStore(home / "releases").get(teacher).id)
+        else:
+            parts.append(_fingerprint(recipe, _known(recipe, name), graph, home, None, (*pupils, name)))
+    return _digest(*parts)
+
+
+def _known(recipe: Recipe, name: str) -> str:
+    """The model of this recipe that teaches another."""
+    teacher = recipe.models[name].training.distil.teacher
+    if teacher not in recipe.models:
+        raise RecipeError(
+            f"models.{name}.training.distil.teacher is {teacher!r}: expected a model of this recipe "
+            f"({', '.join(other for other in recipe.models if other != name)}) or RELEASE/MODEL"
+        )
+    return teacher
+
+
+def _teacher(recipe: Recipe, name: str, graph: KnowledgeGraph, home: Path) -> VectorScorer | None:
+    """The scorer that a distillation learns from: trained before in this recipe, or of a release of the same graph."""
+    training = recipe.models[name].training
+    if training.objective != "distil":
+        return None
+    release_id, _, model = training.distil.teacher.partition("/")
+    if not model:
+        return learn(recipe, _known(recipe, name), graph, home)[0]
+    release = ReleaseStore(home / "releases").get(release_id)
+    if release.graph.content_hash != graph.content_hash:
+        raise RecipeError(
+            f"models.{name}.training.distil.teacher: release {release.id} was made of another graph "
+            f"({release.graph.content_hash[:12]}, this one is {graph.content_hash[:12]})"
+        )
+    return Engine(release).model(model).scorer
+
+
+def _start_warm(
+    scorer: VectorScorer, settings: ModelSettings, name: str, graph: KnowledgeGraph, former: Release
+) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    if name not in former.models:
+        raise UnknownModel(name, f"of release {former.id}, which --from names", former.models)
+    folder = former.model_folder(name)
+    then = Recipe.load(folder / "recipe.toml").models[name]
+    if then.scorer != settings.scorer:
+        raise RecipeError(
+            f"models.{name}.scorer is {settings.scorer!r}, in release {former.id} it was {then.scorer!r}: a training starts "
+            "from the same kind of scorer, or without --from"
+        )
+    names = former.graph.entities, former.graph.relations
+    counts = warm_start(scorer, load_file(folder / "weights.safetensors"), *names, graph)
+    return {"release": former.id, **asdict(counts)}
 
 
 def build_index(scorer: VectorScorer, spec: str, graph: KnowledgeGraph) -> tuple[Index, dict[str, Any]]:
@@ -181,7 +299,9 @@ def calibrate(
         return {}
     relations = indexes.ExactIndex(scorer.relation_vectors().detach(), scorer.relation_metric)
     made = {
-        "classification": calibrate_classification(scorer, graph, method=wanted.method, limit=wanted.limit),
+        "classification": calibrate_classification(
+            scorer, graph, method=wanted.method, limit=wanted.limit, precision=wanted.precision
+        ),
         **{
             slot.value: calibrate_completion(
                 scorer,
@@ -191,6 +311,7 @@ def calibrate(
                 method=wanted.method,
                 width=wanted.width,
                 limit=wanted.limit,
+                precision=wanted.precision,
             )
             for slot in (Slot.SUBJECT, Slot.RELATION, Slot.OBJECT)
         },
@@ -202,12 +323,12 @@ def grade_classification(
     scorer: VectorScorer, graph: KnowledgeGraph, calibration: Calibration | None
 ) -> dict[str, Any] | None:
     """A calibration's figures on the test split's verified negatives, where the data set has some."""
-    positives, negatives = graph.statements.in_split(Split.TEST), graph.negatives.in_split(Split.TEST)
-    if calibration is None or not len(negatives) or not len(positives):
-        return None
-    scores = np.concatenate([statement_scores(scorer, positives), statement_scores(scorer, negatives)])
-    true = np.arange(len(scores)) < len(positives)
-    return calibration_figures(calibration.probability(scores), true, calibration.threshold)
+    measured = grade(scorer, graph, calibration, Split.TEST) if calibration else None
+    if measured:
+        measured["relations"] = [
+            {**row, "relation": graph.relations.name(row["relation"])} for row in measured["relations"]
+        ]
+    return measured
 
 
 def seal(
@@ -318,7 +439,8 @@ def _write_report(recipe: Recipe, graph: KnowledgeGraph, trained: list[TrainedMo
     write_report(path, title=recipe.description or recipe.name, graph=graph, models=models, details=details)
 
 
-def _validation(graph: KnowledgeGraph, settings: ModelSettings) -> Callable[[VectorScorer], float] | None:
+def validation(graph: KnowledgeGraph, settings: ModelSettings) -> Callable[[VectorScorer], float] | None:
+    """What a training is judged by: the filtered realistic MRR of the validation split, or of its part that settings name."""
     table = graph.statements.in_split(Split.VALID)
     if not len(table):
         return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -50,6 +51,20 @@ class GraphSettings(_Settings):
         return self
 
 
+class DistilSettings(_Settings):
+    """What a student learns from its teacher where `training.objective = "distil"`."""
+
+    teacher: str = Field("", description="Another model of this recipe, or RELEASE/MODEL, of the same graph.")
+    distance: Literal["kl", "reverse-kl", "sinkhorn"] = Field(
+        "kl", description="Between the teacher's probabilities and the student's; see `training/distillation.py`."
+    )
+    share: float = Field(0.5, ge=0, le=1, description="Of the teacher in the loss; the rest is the true answers'.")
+    candidates: int = Field(32, ge=2, le=1024, description="The teacher's best per question.")
+    temperature: float = Field(
+        1.0, gt=0, description="Divides the teacher's scores: above 1 the worse candidates count more."
+    )
+
+
 class TrainingSettings(_Settings):
     """How one model is trained."""
 
@@ -62,6 +77,21 @@ class TrainingSettings(_Settings):
         "triples",
         description="`triples`: every true answer counts once, the summed 1-vs-all loss. `questions`: every distinct "
         "question counts once, its answers sharing the weight.",
+    )
+    objective: Literal["answers", "distil"] = Field(
+        "answers", description="`answers`: the true ones. `distil`: also those of a teacher, see [training.distil]."
+    )
+    distil: DistilSettings = Field(DistilSettings(), description="See [models.NAME.training.distil].")
+    loss: Literal["softmax", "bce", "bce-single"] = Field(
+        "softmax",
+        description="`softmax`: cross-entropy of each true answer against all entities. `bce`: binary, every entity being an "
+        "answer or not. `bce-single`: binary for each true answer alone, the other answers being negative too.",
+    )
+    margin: float = Field(0.0, description="Added to every score by the binary losses: how far a true answer may lie.")
+    negatives: Annotated[int, Field(ge=1)] | Literal["auto", "all"] = Field(
+        "auto",
+        description="Entities that a batch's questions are compared with: a number drawn anew for every batch, for tables "
+        "too large for more; `all`; `auto` is all up to a million entities, 4096 above.",
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of the target spread evenly over all entities.")
     n3: float = Field(0.0, ge=0, description="Weight of the cubed norm of the rows in use (Lacroix et al. 2018).")
@@ -92,15 +122,55 @@ class TrainingSettings(_Settings):
     )
     splits: tuple[Literal["train", "valid", "context"], ...] = Field(("train",), description="Splits to learn from.")
 
+    @model_validator(mode="after")
+    def _taught(self) -> TrainingSettings:
+        if self.objective == "distil" and (not self.distil.teacher or self.loss != "softmax"):
+            raise ValueError('objective = "distil" needs distil.teacher and loss = "softmax"')
+        return self
+
 
 class CalibrationSettings(_Settings):
     """How scores become probabilities."""
 
-    method: Literal["auto", "isotonic", "platt", "none"] = Field(
-        "auto", description="`auto` takes the one with the smaller cross-validated log-loss."
+    method: Literal["auto", "relations", "isotonic", "platt", "none"] = Field(
+        "auto",
+        description="`relations`: logistic, each relation drawn towards all as its examples are few; `platt`: logistic, one "
+        "for all; `isotonic`: one rising line for all; `auto` takes the one with the smallest cross-validated log-loss.",
+    )
+    precision: float = Field(
+        0.9,
+        gt=0.5,
+        lt=1,
+        description="Share of right ones that accepted, and rejected, statements of a relation must reach; between is abstained.",
     )
     width: int = Field(100, ge=2, le=1000, description="Candidates per question that a completion is calibrated over.")
     limit: int = Field(20_000, ge=100, description="Validation statements used at most.")
+
+
+class WeightsSettings(_Settings):
+    """Embeddings trained elsewhere, mapped by name onto the graph; with a `path` nothing is trained: see `docs/training.md`."""
+
+    path: str | None = Field(None, description="File or folder of the weights, relative to the recipe.")
+    format: Literal["arrays", "pykeen", "libkge"] = Field("arrays", description="Whose layout they have.")
+    entities: str | None = Field(
+        None,
+        description="Entity names in row order: one a line, or a table of number and name; by default beside the weights.",
+    )
+    relations: str | None = Field(None, description="Relation names, in the same way.")
+    missing: Literal["error", "zero", "mean"] = Field(
+        "error", description="What entities get that the weights lack: nothing, zeros, or the mean row."
+    )
+    norm: Literal[1, 2] | None = Field(
+        None, description="The norm of a PyKEEN or LibKGE distance model; 2 alone is served, 1 ranks otherwise."
+    )
+    complex: Literal["halves", "interleaved"] = Field(
+        "halves", description="`arrays`: real parts first, or real and imaginary parts in turn."
+    )
+    inverses: Literal["last", "odd"] = Field(
+        "last",
+        description="`arrays`: where the rows of inverse relations are, if there are twice as many rows as names.",
+    )
+    transposed: bool = Field(False, description="`arrays`, RESCAL: the matrices score oᵀ R s.")
 
 
 class ModelSettings(_Settings):
@@ -113,6 +183,85 @@ class ModelSettings(_Settings):
     index: str = Field("exact", description="`exact`, or a FAISS factory string such as `IVF256,SQ8`.")
     training: TrainingSettings = Field(TrainingSettings(), description="See [models.NAME.training].")
     calibration: CalibrationSettings = Field(CalibrationSettings(), description="See [models.NAME.calibration].")
+    weights: WeightsSettings = Field(WeightsSettings(), description="See [models.NAME.weights].")
+
+
+class Range(_Settings):
+    """What one setting may be while `kgservice tune` searches: from `low` to `high`, or one of `choices`."""
+
+    low: int | float | None = Field(None, description="The smallest value; a whole number where the setting is one.")
+    high: int | float | None = Field(None, description="The largest value, itself allowed.")
+    log: bool = Field(False, description="Search orders of magnitude evenly.")
+    step: int = Field(1, ge=1, description="Between whole numbers, such as 2 for a width of pairs.")
+    choices: tuple[bool | int | float | str, ...] = Field((), description="The only values.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _list_of_choices(cls, given: Any) -> Any:
+        return {"choices": given} if isinstance(given, (list, tuple)) else given
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Range:
+        if self.choices:
+            if self.low is not None or self.high is not None or self.log or self.step > 1:
+                raise ValueError("give either a list of choices or low and high")
+        elif self.low is None or self.high is None or not self.low < self.high or (self.log and self.low <= 0):
+            raise ValueError(
+                "expected a list of choices, or {low = …, high = …} with low < high, and 0 < low where log = true"
+            )
+        elif self.log and self.step > 1:
+            raise ValueError("give either log = true or a step")
+        return self
+
+
+class SearchSpace(BaseModel):
+    """What `kgservice tune --model NAME` may change: `width = [100, 200]` or `width = {low = 100, high = 200, step = 2}`."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, Range] = Field(init=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _dotted(cls, given: Any) -> Any:
+        return dict(_flat(given, ())) if isinstance(given, Mapping) else given
+
+    @model_validator(mode="after")
+    def _of_settings(self) -> SearchSpace:
+        for name in self.ranges:
+            if name not in TUNABLE:
+                close = difflib.get_close_matches(name, TUNABLE, n=1, cutoff=0.5)
+                hint = f"did you mean {close[0]}" if close else f"known: {', '.join(TUNABLE)}"
+                raise ValueError(f"{name} cannot be searched; {hint}")
+        return self
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """By the name of the setting."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+def _flat(tree: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    """An unquoted `training.learning_rate = …` is nested tables in TOML: as one dotted key."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value and not value.keys() & Range.model_fields.keys():
+            yield from _flat(value, (*path, key))
+        else:
+            yield ".".join((*path, key)), value
+
+
+TUNABLE = (
+    "width",
+    "initial_scale",
+    "reciprocal",
+    "scorer",
+    *(
+        f"training.{name}"
+        for name, field in TrainingSettings.model_fields.items()
+        if name not in {"device", "evaluate_every", "objective", "patience", "seed", "splits", "validation_limit"}
+        and not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel))
+    ),
+)
+"""Settings of a model that its validation depends on; not the protocol of the training or of the validation."""
 
 
 class SearchSettings(_Settings):
@@ -132,6 +281,7 @@ class Recipe(_Settings):
     graph: GraphSettings = Field(description="See [graph].")
     models: dict[Name, ModelSettings] = Field(min_length=1, description="One table per model: [models.NAME].")
     search: SearchSettings = Field(SearchSettings(), description="See [search].")
+    tune: dict[Name, SearchSpace] = Field({}, description="What `kgservice tune --model NAME` may change: [tune.NAME].")
 
     @classmethod
     def load(cls, path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -212,7 +362,7 @@ def _settings_beside(root: type[BaseModel], place: Sequence[str]) -> list[str]:
     model: Any = root
     for part in place[:-1]:
         if isinstance(model, type) and issubclass(model, BaseModel):
-            model = model.model_fields[part].annotation
+            model = model.model_fields[part].annotation if part in model.model_fields else Range
             continue
         model = get_args(model)[1]  # a dict of tables: its value type
     return list(model.model_fields)
@@ -220,10 +370,14 @@ def _settings_beside(root: type[BaseModel], place: Sequence[str]) -> list[str]:
 
 def _toml_lines(table: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
     if path:
-        yield f"\n[{'.'.join(path)}]\n"
+        yield f"\n[{'.'.join(map(_toml_key, path))}]\n"
     for key, value in table.items():
         if not isinstance(value, dict):
-            yield f"{key} = {json.dumps(value, ensure_ascii=False)}\n"  # JSON scalars and lists are TOML as they are
+            yield f"{_toml_key(key)} = {json.dumps(value, ensure_ascii=False)}\n"  # JSON scalars and lists are TOML as they are
     for key, value in table.items():
         if isinstance(value, dict):
             yield from _toml_lines(value, (*path, key))
+
+
+def _toml_key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)

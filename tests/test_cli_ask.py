@@ -85,7 +85,9 @@ def test_wide_letters_take_two_columns() -> None:
 def test_a_verdict_for_people(run: Run) -> None:
     output = run("classify", "world:France", "world:borders", "world:Spain").output
     assert ", and the graph states it" in output
+    assert output.splitlines()[2].split(",")[0] in ("accept", "reject", "abstain")
     assert "probability " in output
+    assert " reject" in output
 
 
 def test_an_entity_for_people(run: Run) -> None:

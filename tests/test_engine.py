@@ -116,8 +116,18 @@ def test_classify(engine: Engine) -> None:
     assert true.known
     assert not false.known
     assert true.probability > false.probability
-    assert true.decision is True
+    assert true.decision in ("accept", "abstain")
+    assert false.decision in ("reject", "abstain")
+    assert 0 <= false.reject_to <= false.threshold <= false.accept_from <= 1
+    assert (true.decision == "accept") == (true.accept_from <= true.probability)
     assert "made ones" in true.population
+
+
+def test_one_statement_or_many_at_once_is_judged_alike(engine: Engine) -> None:
+    statements = [(f"ex:child{i}", "ex:parent", f"ex:mother{j}") for i in range(1, 4) for j in range(1, 4)]
+    for statement, verdict in zip(statements, engine.classify(statements), strict=True):
+        assert engine.classify([statement])[0].probability == pytest.approx(verdict.probability, rel=1e-3)
+    assert engine.classify([]) == []
 
 
 def test_an_entity_page(engine: Engine) -> None:

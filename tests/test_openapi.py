@@ -65,7 +65,7 @@ def test_every_field_of_the_answers_is_named_with_its_type(document: dict[str, A
     )
     assert not any("Validation" in name for name in schemas)
     assert set(schemas["Candidate"]["properties"]) == {
-        "id", "label", "description", "score", "probability", "rank", "known",
+        "id", "label", "description", "score", "probability", "rank", "known", "uncertainty",
     }  # fmt: skip
     assert "calibrated" in schemas["Candidate"]["properties"]["probability"]["description"]
     for name, schema in schemas.items():

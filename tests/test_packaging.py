@@ -43,7 +43,7 @@ def test_the_wheel_holds_one_package_and_the_declared_things(wheel: Path) -> Non
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"kgservice"}
     shared = {name.removeprefix("kgservice/_share/") for name in names if name.startswith("kgservice/_share/")}
     assert shared == tracked(*DECLARED)
-    assert "kgservice/evaluation/report.html.j2" in names
+    assert "kgservice/evaluation/report/report.html.j2" in names
 
 
 def test_declared_folders_hold_no_python() -> None:

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kgservice.evaluation import report
+from kgservice.evaluation.breakdowns import breakdowns, frequency_names
 from kgservice.evaluation.calibration import Calibration
 from kgservice.evaluation.ranking import Ranks
 from kgservice.evaluation.report import ModelReport, write_report
+from kgservice.evaluation.report.map import LABELS_PER_TYPE, map_groups, map_labels
+from kgservice.evaluation.report.tables import BARS, relation_rows
 from kgservice.graph import KnowledgeGraph
 from kgservice.recipe import ModelSettings
 from kgservice.statements import Split, StatementTable
@@ -21,7 +23,7 @@ from kgservice.texts import TextKind, Texts
 from kgservice.types import Types
 from kgservice.vocabulary import Vocabulary
 
-SECTIONS = ["figures", "learning", "ranks", "relations", "calibration", "map", "graph", "origin"]
+SECTIONS = ["figures", "learning", "ranks", "relations", "parts", "calibration", "map", "graph", "origin"]
 HOSTILE = [
     "<script>alert(1)</script>",
     "</title></svg><img src=x onerror=alert(2)>",
@@ -277,8 +279,8 @@ def test_an_empty_graph(tmp_path: Path) -> None:
 def test_many_relations_show_the_best_and_the_worst(tmp_path: Path) -> None:
     graph = made_graph(80, 60, labels=False)
     model = made_model(graph)
-    rows = report._relation_rows(graph, [model])
-    assert len(rows["shown"]) <= report.BARS
+    rows = relation_rows(graph, [model])
+    assert len(rows["shown"]) <= BARS
     assert len(rows["all"]) == len(np.unique(model.ranks.relation))
     mrr = [row["mrr"][0] for row in rows["all"]]
     assert mrr == sorted(mrr, reverse=True)
@@ -295,7 +297,7 @@ def test_an_entity_takes_the_commonest_type_that_not_all_have() -> None:
     graph = KnowledgeGraph(
         Vocabulary.build(f"e{i}" for i in range(9)), Vocabulary.build(["r"]), StatementTable.empty(), types=types
     )
-    group, captions = report._map_groups(graph, np.arange(9))
+    group, captions = map_groups(graph, np.arange(9))
     told = [captions[i] for i in group]
     assert told == ["b person"] * 4 + ["a thing", "d town", "a thing", "a thing", "no type stated"]
 
@@ -303,8 +305,8 @@ def test_an_entity_takes_the_commonest_type_that_not_all_have() -> None:
 def test_map_labels_do_not_overlap() -> None:
     random = np.random.default_rng(0)
     xy = random.random((200, 2)) * [1000, 700]
-    labels = report._map_labels(xy, [f"name {i}" for i in range(200)], np.arange(200) % 5, 5)
-    assert 5 <= len(labels) <= 5 * report.LABELS_PER_TYPE
+    labels = map_labels(xy, [f"name {i}" for i in range(200)], np.arange(200) % 5, 5)
+    assert 5 <= len(labels) <= 5 * LABELS_PER_TYPE
     places = [(float(label["x"]), float(label["y"])) for label in labels]
     for i, (x, y) in enumerate(places):
         assert 0 <= x < 1000
@@ -316,3 +318,42 @@ def test_a_lone_surrogate_in_a_title_does_not_lose_the_report(graph: KnowledgeGr
     path = tmp_path / "r.html"
     write_report(path, title="broken \ud800 title", graph=graph, models=[], details={})
     assert "broken ? title" in path.read_text(encoding="utf-8")
+
+
+def measured_parts(graph: KnowledgeGraph, model: ModelReport) -> ModelReport:
+    parts = breakdowns(model.ranks, graph, Split.TEST)
+    bins = {
+        name: {"count": 9, "mean": 1 / (i + 1), "q25": 0.8 / (i + 1), "median": 1 / (i + 1), "q75": 1.2 / (i + 1)}
+        for i, name in enumerate(frequency_names())
+    }
+    spread = {"spearman": -0.7654, "entities": 54, "by_frequency": bins}
+    return replace(model, metrics={**model.metrics, "test": parts, "uncertainty": spread})
+
+
+def test_parts_with_intervals_baselines_and_spread(graph: KnowledgeGraph, tmp_path: Path) -> None:
+    model = measured_parts(graph, made_model(graph, "<u>nfe1</u>"))
+    text = written(tmp_path / "r.html", graph, [model, made_model(graph, "old", seed=1)])
+    page = check(text)
+    seen = " ".join(" ".join(page.texts).split())
+    for words in (
+        "N-N, head missing",
+        "most frequent answer",
+        "guessing",
+        "What training gives away",
+        "-0.77, over 54",
+    ):
+        assert words in seen
+    low, high = model.ranks.intervals()["mrr"]
+    assert f"{low:.3f}–{high:.3f}" in seen
+    baseline = model.metrics["test"]["baselines"]["most_frequent"]["mrr"]
+    assert f'<tr><td>most frequent answer</td><td class="num">{baseline:.3f}</td>' in text
+    part = model.metrics["test"]["by_class"]["N-N"]["head"]
+    assert f"{part['mrr']:.3f} <small>{part['mrr_interval'][0]:.3f}" in text
+    assert "Median spread of entities by training statements: 0: 1, 1–3: 0.5" in text
+    assert "<u>nfe1" not in text
+
+
+def test_parts_of_a_former_version_are_missing(graph: KnowledgeGraph, tmp_path: Path) -> None:
+    seen = "".join(check(written(tmp_path / "r.html", graph, [made_model(graph)])).texts)
+    assert "Nothing was taken apart" in seen
+    assert "Uncertainty and rarity" not in seen

@@ -99,16 +99,45 @@ def measured() -> Iterator[str]:
                 )
                 yield f"| {name}, {who} | {' | '.join(cells)} |"
     yield from ingested()
+    yield from recipes()
+
+
+def recipes() -> Iterator[str]:
+    """Every committed recipe with its figures, one row per model."""
+    yield (
+        "\nLink prediction, test split, filtered, realistic ranks, heads and tails; ± is the standard deviation of seeds, or "
+        "half of the 95 % interval over statements where there is one seed; the baseline names what a relation's answers most "
+        "often are:"
+    )
+    yield "\n| data set | model | reals | seeds | MRR | Hits@10 | minutes | baseline MRR |"
+    yield "|---|---|---|---|---|---|---|---|"
     for path in sorted(RESULTS.glob("*.json")):
         if not (ROOT / "models" / f"{path.stem}.toml").exists():
             continue
         record = json.loads(path.read_text(encoding="utf-8"))
+        dataset = record["recipe"]["graph"]["dataset"] or "files"
         for name, runs in record["models"].items():
-            mrr = [run["test"]["filtered"]["realistic"]["mrr"] for run in runs]
-            yield (
-                f"\n[{path.stem}](models/{path.stem}.md), `{name}`: filtered realistic test MRR {statistics.fmean(mrr):.3f}, "
-                f"by seed {', '.join(f'{value:.4f}' for value in mrr)}."
+            baseline = runs[0]["test"].get("baselines", {}).get("most_frequent", {}).get("mrr")
+            cells = (
+                dataset,
+                f"[{path.stem}](models/{path.stem}.md), `{name}`",
+                f"{runs[0]['reals_per_entity']:,}",
+                str(sum(len(run["seeds"]) for run in runs)),
+                _measured(runs, "mrr"),
+                _measured(runs, "hits@10"),
+                f"{statistics.fmean(run['training']['duration_s'] for run in runs) / 60:.1f}",
+                "–" if baseline is None else f"{baseline:.3f}",
             )
+            yield f"| {' | '.join(cells)} |"
+
+
+def _measured(runs: list[dict[str, Any]], key: str) -> str:
+    values = [run["test"]["filtered"]["realistic"][key] for run in runs]
+    text = f"{statistics.fmean(values):.4f}"
+    if len(values) > 1:
+        return f"{text} ± {statistics.stdev(values):.4f}"
+    interval = runs[0]["test"].get("intervals", {}).get(key)
+    return f"{text} ± {(interval[1] - interval[0]) / 2:.4f}" if interval else text
 
 
 def ingested() -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,22 @@ from kgservice.ordering import first_of_equal, order_of
 from kgservice.statements import Split, StatementTable
 
 Keys = npt.NDArray[np.uint64]
+
+
+class Triples(Protocol):
+    """Columns of statements, whatever else is known of them."""
+
+    @property
+    def subject(self) -> npt.NDArray[np.int32]:
+        """int32 `[m]`."""
+
+    @property
+    def relation(self) -> npt.NDArray[np.int32]:
+        """int32 `[m]`."""
+
+    @property
+    def object(self) -> npt.NDArray[np.int32]:
+        """int32 `[m]`."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +77,7 @@ def measure_leakage(graph: KnowledgeGraph, pairs: PairTable) -> tuple[Leakage, .
     """For VALID and for TEST, where they hold statements."""
     table = graph.statements
     train, context = table.in_split(Split.TRAIN), table.in_split(Split.CONTEXT)
-    given = table.take((table.split == Split.TRAIN) | (table.split == Split.CONTEXT))
-    order = np.argsort(_key(given.subject, given.object, graph.n), kind="stable")
-    shown = _Shown(_key(given.subject, given.object, graph.n)[order], given.relation[order])
+    shown = _Shown.of(graph)
     in_context = graph.seen.copy()
     in_context[context.subject] = in_context[context.object] = True
     trained = np.zeros(graph.r, bool)
@@ -88,6 +102,11 @@ def measure_leakage(graph: KnowledgeGraph, pairs: PairTable) -> tuple[Leakage, .
     return tuple(found)
 
 
+def given_away(held_out: Triples, graph: KnowledgeGraph, pairs: PairTable) -> dict[str, npt.NDArray[np.bool_]]:
+    """bool `[m]` each: which held-out statements TRAIN or CONTEXT give away, by the names in `Leakage`."""
+    return _given_away(held_out, _Shown.of(graph), pairs)
+
+
 def shared_by_held_out(graph: KnowledgeGraph) -> tuple[int, int]:
     """How many triples are both in VALID and TEST, and how many test statements have no entity that is new in TEST."""
     valid, test = graph.statements.in_split(Split.VALID), graph.statements.in_split(Split.TEST)
@@ -103,6 +122,15 @@ class _Shown:
     keys: Keys
     relation: npt.NDArray[np.int32]
 
+    @classmethod
+    def of(cls, graph: KnowledgeGraph) -> _Shown:
+        """What TRAIN and CONTEXT state."""
+        table = graph.statements
+        given = table.take((table.split == Split.TRAIN) | (table.split == Split.CONTEXT))
+        keys = _key(given.subject, given.object, graph.n)
+        order = np.argsort(keys, kind="stable")
+        return cls(keys[order], given.relation[order])
+
     def meeting(self, keys: Keys) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
         """Row of `keys` and relation, for every statement of the same pair."""
         low, high = np.searchsorted(self.keys, keys), np.searchsorted(self.keys, keys, side="right")
@@ -112,9 +140,9 @@ class _Shown:
         return row, self.relation[place]
 
 
-def _given_away(held_out: StatementTable, shown: _Shown, pairs: PairTable) -> dict[str, npt.NDArray[np.bool_]]:
-    relation, masks = held_out.relation, {}
-    implied = np.zeros(len(held_out), bool)
+def _given_away(held_out: Triples, shown: _Shown, pairs: PairTable) -> dict[str, npt.NDArray[np.bool_]]:
+    relation, masks, m = held_out.relation, {}, len(held_out.relation)
+    implied = np.zeros(m, bool)
     loop = held_out.subject == held_out.object  # its reverse is itself
     for ends, counts, names in (
         ((held_out.subject, held_out.object), pairs.same_counts, ("direct", "same_pair", "duplicate")),
@@ -126,8 +154,8 @@ def _given_away(held_out: StatementTable, shown: _Shown, pairs: PairTable) -> di
         same = other == relation[row]
         alike = ~same & _at(pairs.agrees(counts), other, relation[row])
         for name, chosen in zip(names, (same, ~same, alike), strict=True):
-            masks[name] = _marked(row[chosen], len(held_out))
-        implied |= _marked(row[~same & _at(pairs.implies(counts), other, relation[row])], len(held_out))
+            masks[name] = _marked(row[chosen], m)
+        implied |= _marked(row[~same & _at(pairs.implies(counts), other, relation[row])], m)
     reversed = masks["symmetric"] | masks.pop("_")
     linked = masks["direct"] | masks["same_pair"] | reversed
     return {**masks, "reversed": reversed, "linked": linked, "implied": implied}

@@ -179,9 +179,9 @@ def profiles(graph: KnowledgeGraph, pairs: PairTable) -> tuple[RelationProfile, 
     """Every relation that links entities, most statements first."""
     statements = np.bincount(graph.statements.relation, minlength=graph.r)
     triples = np.bincount(pairs.relation, minlength=graph.r)
+    tails_per_head, heads_per_tail = partners(pairs.subject, pairs.relation, pairs.object, graph.r)
+    classes = cardinalities(tails_per_head, heads_per_tail)
     loops = np.bincount(pairs.relation[pairs.loop], minlength=graph.r)
-    tails_per_head = triples / np.maximum(_distinct(pairs.relation, pairs.subject, graph.r), 1)
-    heads_per_tail = triples / np.maximum(_distinct(pairs.relation, pairs.object, graph.r), 1)
     domains = _top_types(graph, graph.statements.subject, statements)
     ranges = _top_types(graph, graph.statements.object, statements)
     order = np.lexsort((np.arange(graph.r), -statements))[: np.count_nonzero(statements)]
@@ -195,15 +195,35 @@ def profiles(graph: KnowledgeGraph, pairs: PairTable) -> tuple[RelationProfile, 
             loops=int(loops[id]),
             tails_per_head=float(tails_per_head[id]),
             heads_per_tail=float(heads_per_tail[id]),
-            cardinality=("N" if heads_per_tail[id] >= MANY else "1")
-            + "-"
-            + ("N" if tails_per_head[id] >= MANY else "1"),
+            cardinality=str(classes[id]),
             symmetric=float(pairs.symmetric[id]),
             domain=domains.get(id, ()),
             range=ranges.get(id, ()),
         )
         for id in order.tolist()
     )
+
+
+def partners(
+    subject: npt.NDArray[np.int32], relation: npt.NDArray[np.int32], object: npt.NDArray[np.int32], r: int
+) -> tuple[Floats, Floats]:
+    """float64 `[r]` twice: distinct objects per subject of each relation, and the reverse; 0 without statements.
+
+    Args:
+        subject, relation, object: int32 `[t]`, distinct triples.
+        r: how many relations.
+    """
+    triples = np.bincount(relation, minlength=r)
+    return (
+        triples / np.maximum(_distinct(relation, subject, r), 1),
+        triples / np.maximum(_distinct(relation, object, r), 1),
+    )
+
+
+def cardinalities(tails_per_head: Floats, heads_per_tail: Floats) -> npt.NDArray[np.str_]:
+    """str `[r]`: "1-1", "1-N", "N-1" or "N-N", the side of the subjects first."""
+    first, second = (np.where(mean >= MANY, "N", "1") for mean in (heads_per_tail, tails_per_head))
+    return np.char.add(np.char.add(first, "-"), second)
 
 
 def relation_labels(graph: KnowledgeGraph) -> list[str]:

@@ -19,6 +19,7 @@ COMMANDS = {
     "build": ("kgservice.cli.build:build", "Ingest, train, evaluate, calibrate, index and write a release."),
     "train": ("kgservice.cli.build:train", "Train a recipe's models."),
     "evaluate": ("kgservice.cli.build:evaluate", "Train over seeds and measure."),
+    "tune": ("kgservice.cli.tune:tune", "Search for better settings of a model."),
     "index": ("kgservice.cli.release:index", "Give a release's model another index, as a child release."),
     "complete": ("kgservice.cli.ask:complete", "Ask for missing links."),
     "classify": ("kgservice.cli.ask:classify", "Ask whether a statement is true."),

@@ -146,11 +146,14 @@ def _answer_lines(answer: Answer) -> Iterable[str]:
 def _verdict_lines(verdict: Verdict) -> Iterable[str]:
     yield "  ".join(_call(part) for part in (verdict.subject, verdict.relation, verdict.object))
     yield _origin(verdict.release, verdict.model)
-    decision = {True: "true", False: "false", None: "undecided: the model is not calibrated"}[verdict.decision]
-    yield decision + (", and the graph states it" if verdict.known else "")
+    yield (verdict.decision or "undecided: the model is not calibrated") + (
+        ", and the graph states it" if verdict.known else ""
+    )
     yield f"score {verdict.score:.3f}"
-    if verdict.probability is not None and verdict.threshold is not None:
-        yield f"probability {_percent(verdict.probability)}, true from {_percent(verdict.threshold)} on"
+    if verdict.probability is not None:
+        reject = f"reject up to {_percent(verdict.reject_to)}" if verdict.reject_to else "never reject"
+        accept = f"accept from {_percent(verdict.accept_from)} on" if verdict.accept_from != 1 else "never accept"
+        yield f"probability {_percent(verdict.probability)}: {reject}, {accept}"
         yield f"probability: among {verdict.population}"
 
 

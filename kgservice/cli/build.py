@@ -14,38 +14,59 @@ if TYPE_CHECKING:
 
 _recipe = click.argument("recipe", type=click.Path(path_type=Path))
 _set = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of the recipe.")
+_from = click.option(
+    "--from", "former", metavar="RELEASE", help="Start from the models of a former release, by row names."
+)
 
 
 @click.command()
 @_recipe
 @_set
+@_from
 @click.option("--no-activate", is_flag=True, help="Leave the current release as it is.")
-def build(recipe: Path, overrides: tuple[str, ...], no_activate: bool) -> None:
+def build(recipe: Path, overrides: tuple[str, ...], former: str | None, no_activate: bool) -> None:
     """Build a release from RECIPE, a file or the name of one that comes with kgservice."""
     from kgservice import pipeline
     from kgservice.resources import home
 
     loaded, base = load_recipe(recipe, overrides)
-    release = pipeline.build(loaded, home(), base=base, activate=not no_activate)
+    release = pipeline.build(loaded, home(), base=base, activate=not no_activate, former=_former(former))
     describe(release)
 
 
 @click.command()
 @_recipe
 @_set
-def train(recipe: Path, overrides: tuple[str, ...]) -> None:
-    """Train RECIPE's models; `build` goes on from here."""
+@_from
+def train(recipe: Path, overrides: tuple[str, ...], former: str | None) -> None:
+    """Train RECIPE's models; `build` goes on from here.
+
+    With `torchrun --nproc-per-node=N -m kgservice train RECIPE` each process holds a part of the entities.
+    """
     from kgservice import pipeline
     from kgservice.resources import home
+    from kgservice.training.sharding import after_the_first, joined
 
     loaded, base = load_recipe(recipe, overrides)
-    graph = pipeline.prepare_graph(loaded, home(), base)
-    for name in loaded.models:
-        model = pipeline.train(loaded, name, graph, home())
-        figures = model.metrics["valid"]["filtered"]["realistic"]
-        click.echo(
-            f"{name}: validation MRR {figures.get('mrr', float('nan')):.4f}, best epoch {model.history.best_epoch}"
-        )
+    start = _former(former)
+    with joined() as process:
+        graph = after_the_first(lambda: pipeline.prepare_graph(loaded, home(), base))
+        for name in loaded.models:
+            if process:  # the first one measures
+                pipeline.learn(loaded, name, graph, home(), start)
+                continue
+            model = pipeline.train(loaded, name, graph, home(), base=base, former=start)
+            figures = model.metrics["valid"]["filtered"]["realistic"]
+            click.echo(
+                f"{name}: validation MRR {figures.get('mrr', float('nan')):.4f}, best epoch {model.history.best_epoch}"
+            )
+
+
+def _former(id: str | None) -> Release | None:
+    from kgservice.release import ReleaseStore
+    from kgservice.resources import home
+
+    return ReleaseStore(home() / "releases").get(id) if id else None
 
 
 @click.command()
@@ -53,30 +74,72 @@ def train(recipe: Path, overrides: tuple[str, ...]) -> None:
 @_set
 @click.option("--seeds", default="0", show_default=True, help="Seeds of the training, such as 0,1,2.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the measurements as JSON.")
-def evaluate(recipe: Path, overrides: tuple[str, ...], seeds: str, out: Path | None) -> None:
-    """Train RECIPE's models once per seed and measure them on the test split."""
+@click.option("--model", "only", metavar="NAME", help="One model of the recipe; all by default.")
+@click.option("--ranks", type=click.Path(dir_okay=False, path_type=Path), help="Write the test ranks as TSV.")
+@click.option(
+    "--against",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Compare with the ranks in this TSV, statement by statement.",
+)
+@click.option("--partial", is_flag=True, help="Let --against lack some test statements: compare those it has.")
+def evaluate(
+    recipe: Path,
+    overrides: tuple[str, ...],
+    seeds: str,
+    out: Path | None,
+    *,
+    only: str | None,
+    ranks: Path | None,
+    against: Path | None,
+    partial: bool,
+) -> None:
+    """Train RECIPE's models once per seed and measure them on the test split.
+
+    Tables of ranks have the columns subject, relation, object, side (head or tail) and rank; see docs/evaluation.md.
+    """
     from kgservice import pipeline
     from kgservice.card import model_card
-    from kgservice.errors import RecipeError
+    from kgservice.errors import InputError, RecipeError, UnknownModel
+    from kgservice.evaluation.comparison import compare
+    from kgservice.evaluation.rank_table import RankTable
     from kgservice.release import provenance
     from kgservice.resources import home
 
     loaded, base = load_recipe(recipe, overrides)
+    if only is not None and only not in loaded.models:
+        raise UnknownModel(only, f"of {recipe}", loaded.models)
+    names = list(loaded.models) if only is None else [only]
     try:
         numbers = [int(seed) for seed in seeds.split(",")]
     except ValueError as error:
         raise RecipeError(f"--seeds {seeds}: expected numbers with commas between, such as 0,1,2") from error
+    if ranks is not None and len(names) * len(numbers) != 1:
+        raise InputError(
+            f"--ranks {ranks}: a table holds the ranks of one training, not of {len(names)} models by {len(numbers)} seeds. "
+            "Choose with --model and --seeds."
+        )
     graph = pipeline.prepare_graph(loaded, home(), base)
+    theirs = None if against is None else RankTable.read(against, graph)  # its errors come before the training
     results: dict[str, Any] = {}
-    for name in loaded.models:
-        runs = []
+    for name in names:
+        runs, compared = [], []
         for seed in numbers:
             seeded, _ = load_recipe(recipe, (*overrides, f"models.{name}.training.seed={seed}"))
-            runs.append(dict(pipeline.train(seeded, name, graph, home()).metrics))
+            trained = pipeline.train(seeded, name, graph, home(), base=base)
+            runs.append(dict(trained.metrics))
+            ours = RankTable.of(trained.ranks)
+            if ranks is not None:
+                ours.write(ranks, graph)
+            if theirs is not None:
+                compared.append(compare(ours, theirs, graph, partial=partial))
+                runs[-1]["against"] = compared[-1].as_dict()
         results[name] = runs
         click.echo(model_card(loaded, name, runs))
+        for seed, comparison in zip(numbers, compared, strict=False):
+            click.echo(comparison.to_markdown(f"{name}, seed {seed}", str(against)))
     if out:
-        command = " ".join(["kgservice evaluate", str(recipe), *(f"--set {s}" for s in overrides), f"--seeds {seeds}"])
+        chosen = [*(f"--set {s}" for s in overrides), *([f"--model {only}"] if only else []), f"--seeds {seeds}"]
+        command = " ".join(["kgservice evaluate", str(recipe), *chosen])
         record = {"recipe": loaded.model_dump(mode="json"), **provenance(), "command": command, "models": results}
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

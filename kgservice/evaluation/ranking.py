@@ -6,18 +6,21 @@ A rank is 1 + (candidates that score better) − (known answers among them); not
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
+from kgservice.evaluation.counting import count
+from kgservice.evaluation.intervals import bootstrap, clusters
+from kgservice.evaluation.products import blocks
 from kgservice.graph import KnowledgeGraph, Level
 from kgservice.query import QueryBatch, Slot
-from kgservice.ragged import Ragged
+from kgservice.ragged import Ragged, offsets_of
 from kgservice.scorers.base import Scorer
 from kgservice.statements import Split, StatementTable
 
@@ -73,14 +76,24 @@ class Ranks:
             "count": len(self),
         }
 
+    def intervals(self, kind: Kind = "realistic") -> dict[str, list[float]]:
+        """95 % bootstrap intervals of MRR and Hits@k, both sides of a statement drawn together; empty without rows."""
+        if not len(self):
+            return {}
+        ranks = self.ranks(kind)
+        values = np.column_stack([1.0 / ranks, *(ranks <= k for k in HITS)])
+        bounds = bootstrap(values, clusters(self.subject, self.relation, self.object))
+        return dict(zip(("mrr", *(f"hits@{k}" for k in HITS)), bounds.tolist(), strict=True))
+
     def report(self, graph: KnowledgeGraph) -> dict[str, Any]:
-        """All figures, by kind, side and relation, with the unseen counted."""
+        """All figures, by kind, side and relation, with intervals and the unseen counted."""
         overall: dict[str, Any] = {kind: self.figures(kind) for kind in ("realistic", "optimistic", "pessimistic")}
         by_relation = {}
         for relation in np.unique(self.relation).tolist():
             by_relation[graph.relations.name(relation)] = self.where(self.relation == relation).figures()
         return {
             "filtered": overall,
+            "intervals": self.intervals(),
             "by_side": {side: self.where(self.side == side).figures() for side in SIDES.values()},
             "by_relation": by_relation,
             "unseen": {
@@ -106,7 +119,7 @@ def rank(
         graph: its statements of all splits are the filter.
         split: which statements, or the statements themselves.
         level: whether a known answer must have the question's qualifiers; see `KnowledgeGraph.known`.
-        batch_size: questions per step.
+        batch_size: questions per step at most; fewer where their scores would leave the processor's cache.
         progress: show a bar on a terminal.
     """
     table = split if isinstance(split, StatementTable) else graph.statements.in_split(split)
@@ -120,7 +133,7 @@ def rank(
         distinct, first, question = np.unique(keys, return_index=True, return_inverse=True)
         queries = _queries(slot, table.take(first) if len(first) else table, graph)
         known = graph.known(queries, level)
-        counts = _count(scorer, queries, known, question, target, batch_size, progress, side)
+        counts = _count(scorer, queries, known, question, target, graph.n, batch_size, progress, side)
         candidates = graph.n - known.lengths[question] + 1
         parts.append(
             (np.full(len(table), side), table.subject, table.relation, table.object, *counts, candidates, unseen)
@@ -142,49 +155,31 @@ def _count(
     known: Ragged,
     question: npt.NDArray[np.int64],
     target: npt.NDArray[np.int32],
+    n: int,
     batch_size: int,
     progress: bool,
     side: str,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """int64 `[t]` twice: candidates better than, and equal to, each target, known answers left out."""
     better, equal = np.zeros(len(target), np.int64), np.zeros(len(target), np.int64)
-    by_question = np.argsort(question, kind="stable")
-    bounds = np.searchsorted(question[by_question], np.arange(0, len(queries) + batch_size, batch_size))
-    bar = tqdm(range(len(bounds) - 1), desc=f"ranking {side}s", unit="batch", disable=None if progress else True)
-    for step in bar:
-        rows = by_question[bounds[step] : bounds[step + 1]]
-        start = step * batch_size
-        stop = min(start + batch_size, len(queries))
-        with torch.inference_mode():
-            scores = scorer.scores(queries.take(np.arange(start, stop)))
-            local = torch.from_numpy(question[rows] - start).to(scores.device)
-            goal = torch.from_numpy(target[rows].astype(np.int64)).to(scores.device)
-            above, beside = _compare(scores, local, goal)
-            # Take back the known answers, the target among them.
-            lists = known.take(question[rows])
-            owner = torch.from_numpy(lists.rows()).to(scores.device)
-            value = torch.from_numpy(lists.values.astype(np.int64)).to(scores.device)
-            held, bar_score = scores[local[owner], value], scores[local, goal][owner]
-            above.index_add_(0, owner, -(held > bar_score).to(above.dtype))
-            beside.index_add_(0, owner, -(held == bar_score).to(beside.dtype))
-        better[rows], equal[rows] = above.cpu().numpy(), beside.cpu().numpy()
+    order = np.argsort(question, kind="stable")
+    targets = Ragged(offsets_of(np.bincount(question, minlength=len(queries))), target[order])
+    bar = tqdm(total=len(queries), desc=f"ranking {side}s", unit="question", disable=None if progress else True)
+    threads = torch.get_num_threads()
+    with torch.inference_mode(), ThreadPoolExecutor(threads) as pool, bar:
+        rows, scores = blocks(scorer, queries.slot, n, batch_size)
+        for start in range(0, len(queries), rows):
+            stop = min(start + rows, len(queries))
+            part = order[targets.offset[start] : targets.offset[stop]]
+            block = scores(queries.take(np.arange(start, stop)))
+            better[part], equal[part] = count(
+                block, _lists(targets, start, stop), _lists(known, start, stop), pool, threads
+            )
+            bar.update(stop - start)
     return better, equal
 
 
-def _compare(scores: Tensor, row: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """int64 `[t]` twice: entries of each row above and beside its target. `row` is sorted.
-
-    The first target of every row is compared without copying scores; further ones on copies of their rows alone.
-    """
-    above, beside = torch.zeros_like(target), torch.zeros_like(target)
-    place = torch.arange(len(row), device=row.device)
-    turn = place - torch.searchsorted(row, row)  # 0 for a row's first target, 1 for its second, ...
-    for layer in range(int(turn.max()) + 1 if len(turn) else 0):
-        chosen = (turn == layer).nonzero().squeeze(1)
-        rows = row[chosen]
-        whole = len(rows) == len(scores)
-        part = scores if whole else scores[rows]
-        goal = scores[rows, target[chosen]].unsqueeze(1)
-        above[chosen] = (part > goal).sum(1)
-        beside[chosen] = (part == goal).sum(1)
-    return above, beside
+def _lists(lists: Ragged, start: int, stop: int) -> Ragged:
+    """The lists `[start, stop)`, values not copied."""
+    first, last = lists.offset[start], lists.offset[stop]
+    return Ragged(lists.offset[start : stop + 1] - first, lists.values[first:last])

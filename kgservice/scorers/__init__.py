@@ -18,6 +18,8 @@ SCORERS = {
     "complex": "kgservice.scorers.bilinear:ComplEx",
     "distmult": "kgservice.scorers.bilinear:DistMult",
     "nfe1": "kgservice.scorers.flow:NFE1",
+    "nfe1-mean": "kgservice.scorers.flow:NFE1Mean",
+    "nfe1-spread": "kgservice.scorers.flow:NFE1Spread",
     "nfe2": "kgservice.scorers.flow:NFE2",
     "nfe3": "kgservice.scorers.flow:NFE3",
     "nfe3-reverse": "kgservice.scorers.flow:NFE3Reverse",

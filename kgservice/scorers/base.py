@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar, NamedTuple, Protocol, Self, runtime_checkable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
@@ -28,17 +30,19 @@ class Scorer(Protocol):
 
 
 class Logits(NamedTuple):
-    """What a training step needs of a scorer: `queries @ candidates.T + bias`, equal to the scores up to a constant per row.
+    """What a training step needs of a scorer: the scores are `queries @ candidates.T + bias + offset[:, None]`.
 
     Attributes:
         queries: float `[b, d]`.
         candidates: float `[n, d]`.
         bias: float `[n]` or None.
+        offset: float `[b]` or None; a softmax does without it.
     """
 
     queries: Tensor
     candidates: Tensor
-    bias: Tensor | None
+    bias: Tensor | None = None
+    offset: Tensor | None = None
 
 
 class VectorScorer(nn.Module):
@@ -84,8 +88,8 @@ class VectorScorer(nn.Module):
         """
 
     @abstractmethod
-    def relation_logits(self, anchor: Tensor, target: Tensor) -> Tensor:
-        """float32 `[b, 2r]`: scores of every relation and inverse between two entities, for relation prediction."""
+    def relation_logits(self, anchor: Tensor, target: Tensor) -> Logits:
+        """The parts of the scores of all `2r` relations and inverses between two entities, for relation prediction."""
 
     @abstractmethod
     def entity_penalty(self, entity: Tensor) -> Tensor:
@@ -94,6 +98,10 @@ class VectorScorer(nn.Module):
     @abstractmethod
     def relation_penalty(self, relation: Tensor) -> Tensor:
         """float32 `[b]`: the same of a relation's row, for ids in `[0, 2r)`."""
+
+    def spread(self) -> Tensor | None:
+        """float32 `[n]`: how uncertain each entity is, where the model keeps that; comparable within one model only."""
+        return None
 
     def candidate_vectors(self, slot: Slot) -> Tensor:
         """The vectors that compete for a hole."""
@@ -143,6 +151,7 @@ class EmbeddingScorer(VectorScorer):
         self.entity_dropout, self.relation_dropout = entity_dropout, relation_dropout
         self.candidate_dropout = candidate_dropout
         rows = 2 * r if reciprocal else r
+        self._gathered: list[tuple[Tensor, Tensor]] | None = None
         self.entity = nn.Parameter(torch.randn(n, width) * initial_scale)
         self.relation = nn.Parameter(self.initial_relations(rows, initial_scale))
 
@@ -175,6 +184,10 @@ class EmbeddingScorer(VectorScorer):
     def fold(self, anchor: Tensor, relation: Tensor) -> Tensor:
         """float `[b, width]`: anchor and relation rows as one query vector."""
 
+    def question_constant(self, anchor: Tensor, relation: Tensor, query: Tensor) -> Tensor | None:
+        """float `[b]` or None: what a question's scores share, from its rows and its vector; only binary losses see it."""
+        return -(query * query).sum(1) if self.metric == "l2" else None
+
     @abstractmethod
     def invert(self, relation: Tensor) -> Tensor:
         """float `[b, relation width]`: the row that scores (o, inverse, s) as the given one scores (s, r, o)."""
@@ -187,9 +200,35 @@ class EmbeddingScorer(VectorScorer):
         """float `[rows, d']`: relation rows as vectors to be found by `relation_query`."""
         return relation
 
-    def moduli(self, rows: Tensor) -> Tensor:
-        """float `[b, d'']`: the absolute values that N3 cubes."""
-        return rows.abs()
+    def cubes(self, rows: Tensor) -> Tensor:
+        """float `[b]`: the sum of cubed absolute values of each row."""
+        return cubed(rows, pairs=False)
+
+    def rows_of(self, entity: Tensor) -> Tensor:
+        """float `[b, width]`, differentiable: rows of the table.
+
+        Within `collecting` the gradient of these few rows is kept apart and added to the table's in place; autograd alone
+        would copy the whole table's gradient for every gather.
+        """
+        if self._gathered is None:
+            return F.embedding(entity, self.entity, sparse=True)
+        rows = self.entity.detach()[entity].requires_grad_()
+        self._gathered.append((entity, rows))
+        return rows
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """A training step over all entities, from the first gather to the end of the backward pass."""
+        self._gathered = []
+        try:
+            yield
+            for entity, rows in self._gathered:
+                if rows.grad is not None:
+                    if self.entity.grad is None:
+                        self.entity.grad = torch.zeros_like(self.entity)
+                    self.entity.grad.index_add_(0, entity, rows.grad)
+        finally:
+            self._gathered = None
 
     def relation_rows(self, relation: Tensor) -> Tensor:
         """float `[b, relation width]` for ids in `[0, 2r)`."""
@@ -200,30 +239,28 @@ class EmbeddingScorer(VectorScorer):
         return torch.where(inverse, self.invert(rows), rows)
 
     def logits(self, anchor: Tensor, relation: Tensor) -> Logits:
-        """See `VectorScorer.logits`; a squared distance loses the query's own length, which no candidate changes."""
-        # Sparse gradients of few rows join the dense gradient of all candidates without a full-sized buffer.
-        anchors = F.dropout(F.embedding(anchor, self.entity, sparse=True), self.entity_dropout, self.training)
+        """See `VectorScorer.logits`; a squared distance is products and two lengths."""
+        anchors = F.dropout(self.rows_of(anchor), self.entity_dropout, self.training)
         relations = F.dropout(self.relation_rows(relation), self.relation_dropout, self.training)
         queries = self.fold(anchors, relations)
         candidates = F.dropout(self.entity_vectors(), self.candidate_dropout, self.training)
-        if self.metric == "ip":
-            return Logits(queries, candidates, None)
-        return Logits(2 * queries, candidates, -(candidates * candidates).sum(1))
+        return _logits(queries, candidates, self.metric)._replace(
+            offset=self.question_constant(anchors, relations, queries)
+        )
 
-    def relation_logits(self, anchor: Tensor, target: Tensor) -> Tensor:
+    def relation_logits(self, anchor: Tensor, target: Tensor) -> Logits:
         """See `VectorScorer.relation_logits`."""
-        ends = F.embedding(torch.cat([anchor, target]), self.entity, sparse=True)
-        query = self.relation_query(*ends.chunk(2))
+        query = self.relation_query(*self.rows_of(torch.cat([anchor, target])).chunk(2))
         rows = self.relation if self.reciprocal else torch.cat([self.relation, self.invert(self.relation)])
-        return similarity(query, self.relation_candidates(rows), self.relation_metric)
+        return _logits(query, self.relation_candidates(rows), self.relation_metric)
 
     def entity_penalty(self, entity: Tensor) -> Tensor:
         """See `VectorScorer.entity_penalty`."""
-        return self.moduli(F.embedding(entity, self.entity, sparse=True)).pow(3).sum(1)
+        return self.cubes(self.rows_of(entity))
 
     def relation_penalty(self, relation: Tensor) -> Tensor:
         """See `VectorScorer.relation_penalty`."""
-        return self.moduli(self.relation_rows(relation)).pow(3).sum(1)
+        return self.cubes(self.relation_rows(relation))
 
     def entity_vectors(self) -> Tensor:
         """float32 `[n, width]`."""
@@ -249,3 +286,37 @@ class EmbeddingScorer(VectorScorer):
         if len(entities) and not (0 <= entities.min() and entities.max() < self.n):
             raise InvalidQuestion(f"entity ids must be in [0, {self.n}), found [{entities.min()}, {entities.max()}]")
         return F.embedding(torch.from_numpy(entities.astype(np.int64)).to(self.entity.device), self.entity)
+
+
+def cubed(rows: Tensor, *, pairs: bool) -> Tensor:
+    """float `[b]`: Σ |z|³ of each row, z being the reals, or complex numbers whose real parts are the row's first half."""
+    cubes: Tensor = _Cubed.apply(rows, pairs)  # type: ignore[no-untyped-call]
+    return cubes
+
+
+class _Cubed(torch.autograd.Function):
+    """Its gradient is 3|z|z, finite at 0, where autograd's square root is not."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, pairs: bool) -> Tensor:
+        if pairs:
+            real, imaginary = rows.chunk(2, dim=1)
+            modulus = torch.addcmul(real * real, imaginary, imaginary).sqrt_()
+        else:
+            modulus = rows.abs()
+        ctx.save_for_backward(rows, modulus)
+        return (modulus * modulus).mul_(modulus).sum(1)
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
+        rows, modulus = ctx.saved_tensors
+        slope = modulus * (3 * grad_output).unsqueeze(1)
+        parts = rows.shape[1] // modulus.shape[1]
+        return (rows.unflatten(1, (parts, -1)) * slope.unsqueeze(1)).flatten(1), None
+
+
+def _logits(queries: Tensor, candidates: Tensor, metric: Metric) -> Logits:
+    """A metric as products and a bias: a squared distance without the length of its query."""
+    if metric == "ip":
+        return Logits(queries, candidates)
+    return Logits(2 * queries, candidates, -(candidates * candidates).sum(1))

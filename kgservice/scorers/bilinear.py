@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from kgservice.scorers.base import EmbeddingScorer
+from kgservice.scorers.base import EmbeddingScorer, cubed
 from kgservice.similarity import Metric
 
 
@@ -60,10 +60,9 @@ class ComplEx(EmbeddingScorer):
         (a, b), (c, d) = anchor.chunk(2, dim=1), target.chunk(2, dim=1)
         return torch.cat([a * c + b * d, a * d - b * c], dim=1)
 
-    def moduli(self, rows: Tensor) -> Tensor:
-        """|zᵢ|, kept off zero so that its gradient is finite."""
-        real, imaginary = rows.chunk(2, dim=1)
-        return (real * real + imaginary * imaginary + 1e-30).sqrt()
+    def cubes(self, rows: Tensor) -> Tensor:
+        """Σ |zᵢ|³."""
+        return cubed(rows, pairs=True)
 
 
 class RESCAL(EmbeddingScorer):

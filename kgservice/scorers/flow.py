@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from functools import cache, reduce
 from typing import ClassVar, Self
 
 import torch
@@ -58,17 +59,12 @@ class Flow(EmbeddingScorer):
         return super().from_settings(settings, n=n, r=r)
 
     def initial_relations(self, rows: int, scale: float) -> Tensor:
-        """float32 `[rows, 2d]`: near the map that changes nothing."""
-        d = self.width // self.parts
-        return torch.cat([torch.randn(rows, d) * scale, 1 + torch.randn(rows, d) * scale], dim=1)
+        """float32 `[rows, 2d]`: shifts and slopes; near zero, so that no entity starts as the answer to itself."""
+        return torch.randn(rows, 2 * (self.width // self.parts)) * scale
 
     def invert(self, relation: Tensor) -> Tensor:
         """Refused when the scorer is built."""
         raise NotImplementedError("flows have rows of their own for inverse relations")
-
-    @abstractmethod
-    def spread(self) -> Tensor:
-        """float32 `[n]`: how uncertain each entity is, the mean spread over its coordinates."""
 
 
 class QuadraticFlow(Flow):
@@ -85,8 +81,8 @@ class QuadraticFlow(Flow):
     """G."""
 
     @abstractmethod
-    def coordinates(self, rows: Tensor) -> Tensor:
-        """float `[b, k, d]`: means and spreads of entities."""
+    def coordinates(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """k times float `[b, d]`: means and spreads of entities."""
 
     @abstractmethod
     def move(self, relation: Tensor) -> Tensor:
@@ -96,9 +92,13 @@ class QuadraticFlow(Flow):
     def lever(self, anchor: Tensor) -> Tensor:
         """float `[b, k, 3, d]`: M."""
 
+    @abstractmethod
+    def moved(self, anchor: Tensor, relation: Tensor) -> tuple[Tensor, ...]:
+        """k times float `[b, d]`: Q = M x, written out."""
+
     def fold(self, anchor: Tensor, relation: Tensor) -> Tensor:
-        """Lᵀ M x."""
-        return self._stretched(torch.einsum("bkjd,bjd->bkd", self.lever(anchor), self.move(relation)))
+        """Lᵀ Q."""
+        return self._stretched(self.moved(anchor, relation))
 
     def entity_vectors(self) -> Tensor:
         """float32 `[n, k·d]`: Lᵀ t."""
@@ -106,8 +106,8 @@ class QuadraticFlow(Flow):
 
     def relation_query(self, anchor: Tensor, target: Tensor) -> Tensor:
         """−(Mx − t)ᵀG(Mx − t) as coefficients of x's products, of x, and of 1."""
-        form = self._form(anchor)
-        lever, object = self.lever(anchor), self.coordinates(target)
+        form = torch.tensor(self.form, dtype=anchor.dtype, device=anchor.device)
+        lever, object = self.lever(anchor), torch.stack(self.coordinates(target), dim=1)
         quadratic = torch.einsum("bkid,kl,bljd->bijd", lever, form, lever)
         linear = torch.einsum("bkid,kl,bld->bid", lever, form, object)
         constant = torch.einsum("bkd,kl,bld->b", object, form, object)
@@ -120,17 +120,27 @@ class QuadraticFlow(Flow):
         products = [x[:, i] * x[:, j] for i in range(3) for j in range(i, 3)]
         return torch.cat([*products, x.flatten(1), torch.ones_like(x[:, :1, 0])], dim=1)
 
-    def spread(self) -> Tensor:
-        """See `Flow.spread`."""
-        return self.coordinates(self.entity)[:, 1:].mean(dim=(1, 2))
+    def spread(self) -> Tensor | None:
+        """The mean spread over the coordinates."""
+        _, *spreads = self.coordinates(self.entity)
+        return torch.stack(spreads).mean(dim=(0, 2))
 
-    def _form(self, like: Tensor) -> Tensor:
-        return torch.tensor(self.form, dtype=like.dtype, device=like.device)
+    def _stretched(self, blocks: tuple[Tensor, ...]) -> Tensor:
+        """Lᵀ v, flattened: few sums of blocks, where products of small matrices would be ten times slower."""
+        factor = _cholesky(self.form)
+        sums = []
+        for column in range(len(blocks)):
+            terms = [(row[column], block) for row, block in zip(factor, blocks, strict=True) if row[column]]
+            parts = [block if weight == 1.0 else weight * block for weight, block in terms]
+            sums.append(reduce(torch.add, parts))
+        return torch.cat(sums, dim=1)
 
-    def _stretched(self, coordinates: Tensor) -> Tensor:
-        """Lᵀ v, flattened."""
-        factor = torch.linalg.cholesky(self._form(coordinates))
-        return torch.einsum("kl,bkd->bld", factor, coordinates).flatten(1)
+
+@cache
+def _cholesky(form: tuple[tuple[float, ...], ...]) -> list[list[float]]:
+    """L of G = L Lᵀ, lower."""
+    factor: list[list[float]] = torch.linalg.cholesky(torch.tensor(form, dtype=torch.float64)).tolist()
+    return factor
 
 
 class NFE1(QuadraticFlow):
@@ -142,10 +152,15 @@ class NFE1(QuadraticFlow):
     parts: ClassVar[int] = 2
     form: ClassVar[tuple[tuple[float, ...], ...]] = ((1.0, 0.0), (0.0, 1.0))
 
-    def coordinates(self, rows: Tensor) -> Tensor:
-        """[m ; |s|]."""
+    def coordinates(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """m and |s|."""
         mean, spread = rows.chunk(2, dim=1)
-        return torch.stack([mean, spread.abs()], dim=1)
+        return mean, spread.abs()
+
+    def moved(self, anchor: Tensor, relation: Tensor) -> tuple[Tensor, ...]:
+        """μ = s m_h + m and σ = |s||s_h|."""
+        (mean, spread), (shift, slope) = anchor.chunk(2, dim=1), relation.chunk(2, dim=1)
+        return slope * mean + shift, (slope * spread).abs()
 
     def move(self, relation: Tensor) -> Tensor:
         """[s ; |s| ; m]."""
@@ -154,9 +169,72 @@ class NFE1(QuadraticFlow):
 
     def lever(self, anchor: Tensor) -> Tensor:
         """μ = s m_h + m and σ = |s||s_h|."""
-        mean, spread = self.coordinates(anchor).unbind(1)
+        mean, spread = self.coordinates(anchor)
         none, one = torch.zeros_like(mean), torch.ones_like(mean)
         return torch.stack([torch.stack([mean, none, one], 1), torch.stack([none, spread, none], 1)], 1)
+
+
+class NFE1Mean(QuadraticFlow):
+    """NFE-1 without spreads, an ablation: score(s, r, o) = −Σ (s_r m_h + m_r − m_t)²."""
+
+    parts: ClassVar[int] = 1
+    form: ClassVar[tuple[tuple[float, ...], ...]] = ((1.0,),)
+
+    def coordinates(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """m."""
+        return (rows,)
+
+    def moved(self, anchor: Tensor, relation: Tensor) -> tuple[Tensor, ...]:
+        """μ = s m_h + m."""
+        shift, slope = relation.chunk(2, dim=1)
+        return (slope * anchor + shift,)
+
+    def move(self, relation: Tensor) -> Tensor:
+        """[s ; 0 ; m]."""
+        shift, slope = relation.chunk(2, dim=1)
+        return torch.stack([slope, torch.zeros_like(slope), shift], dim=1)
+
+    def lever(self, anchor: Tensor) -> Tensor:
+        """μ = s m_h + m."""
+        none, one = torch.zeros_like(anchor), torch.ones_like(anchor)
+        return torch.stack([anchor, none, one], dim=1).unsqueeze(1)
+
+    def spread(self) -> Tensor | None:
+        """None."""
+        return None
+
+
+class NFE1Spread(QuadraticFlow):
+    """NFE-1 without means, an ablation: score(s, r, o) = −Σ (|s_r s_h| − |s_t|)²."""
+
+    parts: ClassVar[int] = 1
+    form: ClassVar[tuple[tuple[float, ...], ...]] = ((1.0,),)
+
+    def initial_relations(self, rows: int, scale: float) -> Tensor:
+        """float32 `[rows, d]`: slopes alone."""
+        return torch.randn(rows, self.width) * scale
+
+    def coordinates(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """|s|."""
+        return (rows.abs(),)
+
+    def moved(self, anchor: Tensor, relation: Tensor) -> tuple[Tensor, ...]:
+        """σ = |s||s_h|."""
+        return ((anchor * relation).abs(),)
+
+    def move(self, relation: Tensor) -> Tensor:
+        """[|s| ; 0 ; 0]."""
+        none = torch.zeros_like(relation)
+        return torch.stack([relation.abs(), none, none], dim=1)
+
+    def lever(self, anchor: Tensor) -> Tensor:
+        """σ = |s||s_h|."""
+        none = torch.zeros_like(anchor)
+        return torch.stack([anchor.abs(), none, none], dim=1).unsqueeze(1)
+
+    def spread(self) -> Tensor | None:
+        """The mean spread over the coordinates."""
+        return self.entity.abs().mean(dim=1)
 
 
 class NFE2(QuadraticFlow):
@@ -173,10 +251,17 @@ class NFE2(QuadraticFlow):
         (math.sqrt(0.5 / math.pi), 0.0, 0.5),
     )
 
-    def coordinates(self, rows: Tensor) -> Tensor:
-        """[m ; |a| ; |b|]."""
+    def coordinates(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """m, |a| and |b|."""
         mean, below, above = rows.chunk(3, dim=1)
-        return torch.stack([mean, below.abs(), above.abs()], dim=1)
+        return mean, below.abs(), above.abs()
+
+    def moved(self, anchor: Tensor, relation: Tensor) -> tuple[Tensor, ...]:
+        """μ = s m_h + m; the pieces keep their sides under a positive slope and change them under a negative one."""
+        mean, below, above = self.coordinates(anchor)
+        shift, slope = relation.chunk(2, dim=1)
+        rising, falling = slope.clamp_min(0), (-slope).clamp_min(0)
+        return slope * mean + shift, rising * below + falling * above, rising * above + falling * below
 
     def move(self, relation: Tensor) -> Tensor:
         """[max(s, 0) ; max(−s, 0) ; m]."""
@@ -184,32 +269,39 @@ class NFE2(QuadraticFlow):
         return torch.stack([slope.clamp_min(0), (-slope).clamp_min(0), shift], dim=1)
 
     def lever(self, anchor: Tensor) -> Tensor:
-        """μ = s m_h + m; the pieces keep their sides under a positive slope and change them under a negative one."""
-        mean, below, above = self.coordinates(anchor).unbind(1)
+        """See `moved`."""
+        mean, below, above = self.coordinates(anchor)
         none, one = torch.zeros_like(mean), torch.ones_like(mean)
         rows = ([mean, -mean, one], [below, above, none], [above, below, none])
         return torch.stack([torch.stack(row, 1) for row in rows], 1)
 
 
 class KLFlow(Flow):
-    """Affine flows of a normal variable, whose spreads and slopes are softplus: an inner product search."""
+    """Affine flows of a normal variable: an inner product search. A relation's row gives the slope of the mean, of any
+    sign, and by softplus the factor on the spread.
+    """
 
     metric: ClassVar[Metric] = "ip"
     relation_metric: ClassVar[Metric] = "ip"
     parts: ClassVar[int] = 2
 
     def normal(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """float `[b, d]` twice: means and spreads of entities, or shifts and slopes of relations."""
+        """float `[b, d]` twice: means and spreads of entities."""
         mean, spread = rows.chunk(2, dim=1)
         return mean, F.softplus(spread) + SPREAD_FLOOR
 
-    def moved(self, anchor: Tensor, relation: Tensor) -> tuple[Tensor, Tensor]:
-        """μ = s_r m_h + m_r and σ = s_r s_h."""
-        (mean, spread), (shift, slope) = self.normal(anchor), self.normal(relation)
-        return slope * mean + shift, slope * spread
+    def map(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """float `[b, d]` thrice: shifts, slopes, and factors on the spread, of relations."""
+        shift, slope = rows.chunk(2, dim=1)
+        return shift, slope, F.softplus(slope) + SPREAD_FLOOR
 
-    def spread(self) -> Tensor:
-        """See `Flow.spread`."""
+    def moved(self, anchor: Tensor, relation: Tensor) -> tuple[Tensor, Tensor]:
+        """μ = s m_h + m and σ = f s_h."""
+        (mean, spread), (shift, slope, factor) = self.normal(anchor), self.map(relation)
+        return slope * mean + shift, factor * spread
+
+    def spread(self) -> Tensor | None:
+        """The mean spread over the coordinates."""
         return self.normal(self.entity)[1].mean(dim=1)
 
 
@@ -231,18 +323,29 @@ class NFE3(KLFlow):
         rest = -(0.5 * mean * mean * sharpness + spread.log()).sum(1, keepdim=True)
         return torch.cat([sharpness, mean * sharpness, rest], dim=1)
 
+    def question_constant(self, anchor: Tensor, relation: Tensor, query: Tensor) -> Tensor | None:
+        """Σ log σ + ½."""
+        return (self.moved(anchor, relation)[1].log() + 0.5).sum(1)
+
     def relation_query(self, anchor: Tensor, target: Tensor) -> Tensor:
-        """−KL as coefficients of a relation's [s² ; s·m ; s ; m ; m² ; Σ log s ; 1]."""
+        """−KL as coefficients of a relation's [f² ; s² ; s·m ; s ; m ; m² ; Σ log f ; 1]."""
         (mean, spread), (object, object_spread) = self.normal(anchor), self.normal(target)
         w = object_spread.pow(-2)
         constant = spread.log() - object_spread.log() - 0.5 * w * object * object + 0.5
-        parts = [-0.5 * w * (spread * spread + mean * mean), -w * mean, w * mean * object, w * object, -0.5 * w]
+        parts = [
+            -0.5 * w * spread * spread,
+            -0.5 * w * mean * mean,
+            -w * mean,
+            w * mean * object,
+            w * object,
+            -0.5 * w,
+        ]
         return torch.cat([*parts, torch.ones_like(mean[:, :1]), constant.sum(1, keepdim=True)], dim=1)
 
     def relation_candidates(self, relation: Tensor) -> Tensor:
-        """[s² ; s·m ; s ; m ; m² ; Σ log s ; 1]."""
-        m, s = self.normal(relation)
-        parts = [s * s, s * m, s, m, m * m, s.log().sum(1, keepdim=True), torch.ones_like(m[:, :1])]
+        """[f² ; s² ; s·m ; s ; m ; m² ; Σ log f ; 1]."""
+        m, s, f = self.map(relation)
+        parts = [f * f, s * s, s * m, s, m, m * m, f.log().sum(1, keepdim=True), torch.ones_like(m[:, :1])]
         return torch.cat(parts, dim=1)
 
 
@@ -263,23 +366,29 @@ class NFE3Reverse(KLFlow):
         mean, spread = self.normal(self.entity)
         return torch.cat([spread * spread + mean * mean, mean, spread.log().sum(1, keepdim=True)], dim=1)
 
+    def question_constant(self, anchor: Tensor, relation: Tensor, query: Tensor) -> Tensor | None:
+        """−Σ log σ + ½μ²σ⁻² − ½."""
+        mean, spread = self.moved(anchor, relation)
+        return -(spread.log() + 0.5 * (mean / spread).square() - 0.5).sum(1)
+
     def relation_query(self, anchor: Tensor, target: Tensor) -> Tensor:
-        """−KL as coefficients of a relation's [s⁻² ; m·s⁻² ; m²·s⁻² ; s⁻¹ ; m·s⁻¹ ; Σ log s ; 1]."""
+        """−KL as coefficients of a relation's [f⁻² ; mf⁻² ; m²f⁻² ; sf⁻² ; s·mf⁻² ; s²f⁻² ; Σ log f ; 1]."""
         (mean, spread), (object, object_spread) = self.normal(anchor), self.normal(target)
         w = spread.pow(-2)
-        constant = object_spread.log() - spread.log() - 0.5 * w * mean * mean + 0.5
+        constant = object_spread.log() - spread.log() + 0.5
         parts = [
             -0.5 * w * (object_spread * object_spread + object * object),
             w * object,
             -0.5 * w,
             w * mean * object,
             -w * mean,
+            -0.5 * w * mean * mean,
         ]
         return torch.cat([*parts, -torch.ones_like(mean[:, :1]), constant.sum(1, keepdim=True)], dim=1)
 
     def relation_candidates(self, relation: Tensor) -> Tensor:
-        """[s⁻² ; m·s⁻² ; m²·s⁻² ; s⁻¹ ; m·s⁻¹ ; Σ log s ; 1]."""
-        m, s = self.normal(relation)
-        v = s.reciprocal()
-        parts = [v * v, m * v * v, m * m * v * v, v, m * v, s.log().sum(1, keepdim=True), torch.ones_like(m[:, :1])]
-        return torch.cat(parts, dim=1)
+        """[f⁻² ; mf⁻² ; m²f⁻² ; sf⁻² ; s·mf⁻² ; s²f⁻² ; Σ log f ; 1]."""
+        m, s, f = self.map(relation)
+        v = f.pow(-2)
+        parts = [v, m * v, m * m * v, s * v, s * m * v, s * s * v, f.log().sum(1, keepdim=True)]
+        return torch.cat([*parts, torch.ones_like(m[:, :1])], dim=1)

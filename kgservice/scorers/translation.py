@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from kgservice.scorers.base import EmbeddingScorer
+from kgservice.scorers.base import EmbeddingScorer, cubed
 from kgservice.similarity import Metric
 
 
@@ -71,9 +71,6 @@ class RotatE(EmbeddingScorer):
         """[cos θ ; sin θ ; 1]."""
         return torch.cat([relation.cos(), relation.sin(), torch.ones_like(relation[:, :1])], dim=1)
 
-    def moduli(self, rows: Tensor) -> Tensor:
-        """|zᵢ| of an entity's coordinates; an angle has the modulus 1 and adds nothing to learn."""
-        if rows.shape[1] != self.width:
-            return torch.zeros_like(rows)
-        real, imaginary = rows.chunk(2, dim=1)
-        return (real * real + imaginary * imaginary + 1e-30).sqrt()
+    def cubes(self, rows: Tensor) -> Tensor:
+        """Σ |zᵢ|³ of an entity's coordinates; an angle has the modulus 1 and adds nothing to learn."""
+        return cubed(rows, pairs=True) if rows.shape[1] == self.width else torch.zeros_like(rows[:, 0])

@@ -1,4 +1,4 @@
-"""The training loop: epochs over distinct questions, validation, early stopping, checkpoints.
+"""The training loop: epochs over distinct questions, validation, early stopping, checkpoints, faults.
 
 A training is a function of its settings and its graph: order and dropout are drawn anew from (seed, epoch), so that a run
 that was killed and resumed gives, on the CPU, bit for bit the weights of one that was not.
@@ -8,31 +8,38 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from kgservice.errors import TrainingDiverged
+from kgservice.errors import DataError, TrainingDiverged
 from kgservice.graph import KnowledgeGraph
 from kgservice.recipe import TrainingSettings
 from kgservice.scorers.base import VectorScorer
 from kgservice.statements import Split
-from kgservice.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
-from kgservice.training.objectives import Positives, Workspace, grouped_softmax
+from kgservice.training import optimizers, weights
+from kgservice.training.checkpoint import Checkpoint
+from kgservice.training.distillation import answers_of
+from kgservice.training.objectives import Workspace
 from kgservice.training.questions import Questions
+from kgservice.training.sharding import Shards
+from kgservice.training.step import BatchLoss, Step, step_of
 
 logger = logging.getLogger(__name__)
 
 CHECK_EVERY = 50
-"""Steps between looks at the loss: a look waits for the device."""
+"""Steps between looks at the losses: a look waits for the device."""
+DIVERGED = 3.0
+"""A training has diverged when an epoch's mean loss is so many times that of guessing and that of its first batch."""
 CHECKPOINT_EVERY_S = 20.0
+CHECKPOINT_SHARE = 0.05
+"""Of the time, at most: large checkpoints are written more rarely."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +61,18 @@ class Epoch:
 
 @dataclass
 class History:
-    """All epochs so far, and which validation was best."""
+    """All epochs so far, and which validation was best.
+
+    Attributes:
+        epochs: in order.
+        first_loss: of the very first batch, before any update.
+        best_epoch: 0 where none was validated.
+        best_validation: its figure.
+        validations_without_gain: since then.
+    """
 
     epochs: list[Epoch] = field(default_factory=list)
+    first_loss: float = 0.0
     best_epoch: int = 0
     best_validation: float = float("-inf")
     validations_without_gain: int = 0
@@ -76,65 +92,75 @@ def fit(
     checkpoint: Path | None = None,
     fingerprint: str = "",
     title: str = "training",
+    teacher: VectorScorer | None = None,
 ) -> History:
     """Train `scorer` in place; it ends with the weights of the best validation, or the last where there is none.
 
+    In several processes (see `sharding`) all call it alike; the first one ends with the whole scorer, the others with their
+    own rows of it.
+
     Args:
-        scorer: freshly initialised.
+        scorer: freshly initialised, or warm (see `warm`).
         graph: its statements of `settings.splits` are learnt.
         settings: see the recipe.
-        validate: called every `evaluate_every` epochs; higher is better.
+        validate: called every `evaluate_every` epochs, in the first process; higher is better.
         checkpoint: file to resume from and save to; one of another `fingerprint` is ignored.
         fingerprint: names the recipe, the graph and the data this training belongs to.
         title: shown beside the progress bar.
+        teacher: of the same graph, for `objective = "distil"`.
 
     Raises:
-        TrainingDiverged: the loss is not a number.
+        TrainingDiverged: the loss or a weight is not a number, or the loss has grown far above that of guessing.
+        DataError: the last checkpoint could not be written.
+        RecipeError: settings that do not go together with sampling or several processes.
     """
     device = resolve_device(settings.device)
     keep_freed_memory()
+    shards = Shards.of(scorer.n)
+    shards.cut(scorer)
     scorer.to(device)
-    optimizer = _optimizer(scorer, settings)
-    history, best = History(), _weights(scorer)
-    mean = _weights(scorer)
-    saved = Checkpoint.load(checkpoint) if checkpoint else None
-    if saved and saved.state["fingerprint"] == fingerprint:
+    questions = Questions.of(graph, tuple(Split[name.upper()] for name in settings.splits), device)
+    precision = resolve_precision(settings.precision, device)
+    if teacher is not None:
+        answers = answers_of(teacher, questions.anchor, questions.relation, settings.distil, precision)
+        questions = replace(questions, soft=answers)
+    loss = BatchLoss(scorer, settings, Workspace(precision))
+    step = step_of(loss, questions, shards)
+    optimizer = optimizers.build(scorer, settings, by_rows=step.by_rows)
+    kept, history = weights.Kept(scorer, settings.averaging), History()
+    file = _File(checkpoint, fingerprint, shards) if checkpoint else None
+    if file and (saved := Checkpoint.load(file.path)) and saved.state["fingerprint"] == fingerprint:
         history = _history(saved)
-        scorer.load_state_dict(_named(saved, "model/"))
-        best, mean = _named(saved, "best/"), _named(saved, "mean/")
-        restore_optimizer(optimizer, saved.tensors)
+        tensors = shards.own(saved.tensors, scorer)
+        kept.restore(tensors, best=bool(history.best_epoch))
+        optimizers.restore(optimizer, tensors)
+        del saved, tensors
         logger.info("resumed %s after epoch %d", title, len(history.epochs))
 
-    questions = Questions.of(graph, tuple(Split[name.upper()] for name in settings.splits), device)
-    workspace = Workspace(resolve_precision(settings.precision, device))
-    last_saved = time.monotonic()
-    bar = tqdm(total=settings.epochs, initial=len(history.epochs), desc=title, unit="epoch", disable=None)
-    with bar:
-        for number in range(len(history.epochs) + 1, settings.epochs + 1):
+    done, quiet = len(history.epochs), True if shards.rank else None
+    with tqdm(total=settings.epochs, initial=done, desc=title, unit="epoch", disable=quiet) as bar:
+        for number in range(done + 1, settings.epochs + 1):
             if history.validations_without_gain >= settings.patience:
                 break
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * settings.learning_rate_decay ** (number - 1)
-            epoch = _run_epoch(scorer, questions, optimizer, workspace, settings, number)
-            mean = _averaged(mean, scorer, settings.averaging, number)
+            epoch = _run_epoch(step, optimizer, questions, history, number)
+            kept.average(number)
+            improved = False
             if validate and (number % settings.evaluate_every == 0 or number == settings.epochs):
-                with _wearing(scorer, mean):
-                    figure = validate(scorer)
-                epoch = Epoch(epoch.epoch, epoch.loss, epoch.duration_s, figure)
-                history.validations_without_gain += 1
-                if figure > history.best_validation:
-                    history.best_validation, history.best_epoch = figure, number
-                    history.validations_without_gain = 0
-                    best = mean
+                epoch = Epoch(epoch.epoch, epoch.loss, epoch.duration_s, _validated(kept, shards, validate))
+                improved = _note(history, epoch)
             history.epochs.append(epoch)
             bar.update()
             bar.set_postfix(loss=f"{epoch.loss:.3f}", best=f"{max(history.best_validation, 0):.4f}")
             finished = number == settings.epochs or history.validations_without_gain >= settings.patience
-            if checkpoint and (finished or time.monotonic() - last_saved > CHECKPOINT_EVERY_S):
-                _save(checkpoint, fingerprint, scorer, {"best": best, "mean": mean}, optimizer, history)
-                last_saved = time.monotonic()
-    scorer.load_state_dict(best if history.best_epoch else mean)
-    scorer.eval()
+            map_best = improved and kept.large and shards.alone
+            if improved and not (file and map_best):
+                kept.copy_present()
+            if file and (finished or map_best or file.due()):
+                file.save(kept, optimizer, history, last=finished, map_best=map_best)
+    kept.finish(best=bool(history.best_epoch))
+    shards.join(scorer)
     logger.info("%s: %d epochs in %.1f s, best %s", title, len(history.epochs), history.duration_s, history.best_epoch)
     return history
 
@@ -168,111 +194,112 @@ def keep_freed_memory() -> None:
         logger.debug("not glibc: memory is returned as the system likes")
 
 
-def _optimizer(scorer: VectorScorer, settings: TrainingSettings) -> torch.optim.Optimizer:
-    parameters = [parameter for parameter in scorer.parameters() if parameter.requires_grad]
-    if settings.optimizer == "adagrad":
-        return torch.optim.Adagrad(parameters, lr=settings.learning_rate, fused=parameters[0].device.type == "cpu")
-    return torch.optim.Adam(parameters, lr=settings.learning_rate, fused=True)
-
-
 def _run_epoch(
-    scorer: VectorScorer,
-    questions: Questions,
-    optimizer: torch.optim.Optimizer,
-    workspace: Workspace,
-    settings: TrainingSettings,
-    number: int,
+    step: Step, optimizer: torch.optim.Optimizer, questions: Questions, history: History, number: int
 ) -> Epoch:
+    scorer, settings, device = step.loss.scorer, step.loss.settings, questions.anchor.device
     scorer.train()
     started = time.perf_counter()
-    generator = torch.Generator().manual_seed((settings.seed << 32) + number)
-    total = torch.zeros((), dtype=torch.float64, device=questions.anchor.device)
-    answers = 0
-    devices = [] if questions.anchor.device.type == "cpu" else [questions.anchor.device]
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed((settings.seed << 32) + number)
-        batches = questions.batches(settings.batch_size, generator, settings.weighting)
-        for step, (anchor, relation, positives) in enumerate(batches):
+    seed = (settings.seed << 32) + number
+    order, drawing = torch.Generator().manual_seed(seed), torch.Generator(device).manual_seed(seed)
+    total = torch.zeros((), dtype=torch.float64, device=device)
+    losses = torch.zeros(CHECK_EVERY, device=device)
+    answers = batch = 0
+    with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
+        torch.manual_seed(seed)
+        for batch, (anchor, relation, positives) in enumerate(
+            questions.batches(settings.batch_size, order, settings.weighting), 1
+        ):
             optimizer.zero_grad(set_to_none=True)
-            loss = _loss(scorer, anchor, relation, positives, workspace, settings)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss = step(anchor, relation, positives, drawing)
             optimizer.step()
-            total += loss.detach() * len(positives.target)
+            losses[(batch - 1) % CHECK_EVERY] = loss
+            total += loss * len(positives.target)
             answers += len(positives.target)
-            if step % CHECK_EVERY == 0 and not torch.isfinite(total):
-                break
-    mean = float(total) / max(answers, 1)
-    if mean != mean or mean in (float("inf"), float("-inf")):
+            if number == batch == 1:
+                history.first_loss = float(loss)
+            if batch % CHECK_EVERY == 0:
+                _check_losses(losses, number, batch, settings)
+    _check_losses(losses[: batch % CHECK_EVERY], number, batch, settings)
+    mean, untrained = float(total) / max(answers, 1), max(history.first_loss, math.log(max(scorer.n, 2)))
+    if not weights.finite(scorer):
+        raise TrainingDiverged(f"a weight is not a number after epoch {number}, batch {batch}. {_hint(settings)}")
+    if mean > DIVERGED * untrained:
         raise TrainingDiverged(
-            f"the loss became {mean} in epoch {number}, by batch {step + 1}. "
-            f"Try a smaller learning_rate (now {settings.learning_rate}) or precision = 'float32'."
+            f"the mean loss of epoch {number} is {mean:.4g} by batch {batch}, more than {DIVERGED:g} times the "
+            f"{untrained:.4g} of a model that knows nothing. {_hint(settings)}"
         )
     return Epoch(number, mean, time.perf_counter() - started)
 
 
-def _loss(
-    scorer: VectorScorer,
-    anchor: Tensor,
-    relation: Tensor,
-    positives: Positives,
-    workspace: Workspace,
-    settings: TrainingSettings,
-) -> Tensor:
-    logits = scorer.logits(anchor, relation)
-    loss = grouped_softmax(logits, positives, workspace, smoothing=settings.label_smoothing)
-    counts = positives.offset[1:] - positives.offset[:-1]
-    answer_weight = positives.weight[positives.question]
-    if settings.n3:
-        of_question = scorer.entity_penalty(anchor) + scorer.relation_penalty(relation)
-        penalty = (positives.weight * counts * of_question).sum()
-        loss = loss + settings.n3 * (penalty + (answer_weight * scorer.entity_penalty(positives.target)).sum())
-    if settings.relation_prediction:
-        scores = scorer.relation_logits(anchor[positives.question], positives.target)
-        wrong = F.cross_entropy(scores, relation[positives.question], reduction="none")
-        loss = loss + settings.relation_prediction * (answer_weight * wrong).sum()
-    return loss
+def _check_losses(losses: Tensor, epoch: int, batch: int, settings: TrainingSettings) -> None:
+    """Raise where one of the last losses, up to that of `batch`, is not a number."""
+    wrong = (~losses.isfinite()).nonzero()
+    if len(wrong):
+        first = int(wrong[0])
+        raise TrainingDiverged(
+            f"the loss became {float(losses[first])} in epoch {epoch}, batch {batch - len(losses) + first + 1}. "
+            f"{_hint(settings)}"
+        )
 
 
-def _weights(scorer: VectorScorer) -> dict[str, Tensor]:
-    return {name: value.detach().cpu().clone() for name, value in scorer.state_dict().items()}
+def _hint(settings: TrainingSettings) -> str:
+    return f"Try a smaller learning_rate (now {settings.learning_rate:g}) or precision = 'float32'."
 
 
-def _averaged(mean: dict[str, Tensor], scorer: VectorScorer, share: float, number: int) -> dict[str, Tensor]:
-    """The running mean with this epoch's weights in it; a plain mean until so many epochs have gone as `share` spans."""
-    past = min(share, 1 - 1 / number)
-    return {name: past * mean[name] + (1 - past) * value if past else value for name, value in _weights(scorer).items()}
+def _validated(kept: weights.Kept, shards: Shards, validate: Callable[[VectorScorer], float]) -> float:
+    with kept.worn():
+        complete = shards.complete(kept.scorer)
+        figure: float = shards.agreed(validate(complete) if complete is not None else None)
+    return figure
 
 
-@contextmanager
-def _wearing(scorer: VectorScorer, weights: dict[str, Tensor]) -> Iterator[None]:
-    """Give the scorer other weights for a while, in evaluation mode."""
-    own = _weights(scorer)
-    scorer.load_state_dict(weights)
-    scorer.eval()
-    try:
-        yield
-    finally:
-        scorer.load_state_dict(own)
+def _note(history: History, epoch: Epoch) -> bool:
+    """Count a validation; whether it is the best so far."""
+    history.validations_without_gain += 1
+    if epoch.validation is None or epoch.validation <= history.best_validation:
+        return False
+    history.best_validation, history.best_epoch = epoch.validation, epoch.epoch
+    history.validations_without_gain = 0
+    return True
 
 
-def _named(saved: Checkpoint, prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in saved.tensors.items() if name.startswith(prefix)}
+class _File:
+    """The checkpoint of a training: when it is due, and what becomes of a full disk."""
 
+    def __init__(self, path: Path, fingerprint: str, shards: Shards) -> None:
+        self.path, self.fingerprint, self.shards = path, fingerprint, shards
+        self.saved_at, self.took_s = time.monotonic(), 0.0
 
-def _save(
-    path: Path,
-    fingerprint: str,
-    scorer: VectorScorer,
-    kept: dict[str, dict[str, Tensor]],
-    optimizer: torch.optim.Optimizer,
-    history: History,
-) -> None:
-    tensors = {
-        **{f"model/{name}": value for name, value in _weights(scorer).items()},
-        **{f"{what}/{name}": value.clone() for what, held in kept.items() for name, value in held.items()},
-        **{name: value.cpu() for name, value in optimizer_tensors(optimizer).items()},
-    }
-    Checkpoint(tensors, {"fingerprint": fingerprint, "history": asdict(history)}).save(path)
+    def due(self) -> bool:
+        pause = max(CHECKPOINT_EVERY_S, self.took_s / CHECKPOINT_SHARE)
+        due: bool = self.shards.agreed(time.monotonic() - self.saved_at > pause)
+        return due
+
+    def save(
+        self, kept: weights.Kept, optimizer: torch.optim.Optimizer, history: History, *, last: bool, map_best: bool
+    ) -> None:
+        """A checkpoint that cannot be written is one the training goes on without, unless it is the last."""
+        started = time.monotonic()
+        best_is_present = history.best_epoch == len(history.epochs)
+        tensors = {**kept.tensors(best_is_present=best_is_present), **optimizers.state_of(optimizer)}
+        tensors = self.shards.gathered(tensors, kept.scorer)
+        try:
+            if self.shards.rank == 0:
+                Checkpoint(tensors, {"fingerprint": self.fingerprint, "history": asdict(history)}).save(self.path)
+            if kept.large and self.shards.alone and history.best_epoch and (saved := Checkpoint.load(self.path)):
+                kept.map_best(saved.tensors)
+        except OSError as error:
+            if last:
+                raise DataError(
+                    f"{self.path}: the trained weights could not be written: {error}. Free some space and run the same "
+                    "command again: it goes on from the last checkpoint that was."
+                ) from error
+            logger.warning("%s could not be written, training goes on and tries again: %s", self.path, error)
+            if map_best:
+                kept.copy_present()
+        self.saved_at = time.monotonic()
+        self.took_s = self.saved_at - started
 
 
 def _history(saved: Checkpoint) -> History:

@@ -13,7 +13,7 @@ from torch import Tensor
 from kgservice.graph import KnowledgeGraph
 from kgservice.query import Slot
 from kgservice.statements import Split
-from kgservice.training.objectives import Positives
+from kgservice.training.objectives import Positives, Soft
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,14 @@ class Questions:
         relation: int64 `[u]`, in `[0, 2r)`; an inverse asks for the subject.
         offset: int64 `[u + 1]`.
         target: int64 `[a]`, the answers of question i at `offset[i] : offset[i + 1]`.
+        soft: what a teacher answers to every question, in a distillation.
     """
 
     anchor: Tensor
     relation: Tensor
     offset: Tensor
     target: Tensor
+    soft: Soft | None = None
 
     @classmethod
     def of(cls, graph: KnowledgeGraph, splits: tuple[Split, ...], device: torch.device) -> Questions:
@@ -44,7 +46,10 @@ class Questions:
             targets.append(index.answers.values.astype(np.int64))
         offset = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
         columns = (np.concatenate(anchors), np.concatenate(relations), offset, np.concatenate(targets))
-        return cls(*(torch.from_numpy(np.ascontiguousarray(column)).to(device) for column in columns))
+        anchor, relation, bounds, target = (
+            torch.from_numpy(np.ascontiguousarray(column)).to(device) for column in columns
+        )
+        return cls(anchor, relation, bounds, target)
 
     def __len__(self) -> int:
         return len(self.anchor)
@@ -68,4 +73,7 @@ class Questions:
             weight = torch.full((len(rows),), 1.0 / max(len(question), 1), device=rows.device)
         else:
             weight = 1.0 / (counts.to(torch.float32) * len(rows))
-        return Positives(offset, question, self.target[place], weight)
+        soft = None
+        if self.soft is not None:
+            soft = Soft(self.soft.target[rows].long(), self.soft.probability[rows].float())
+        return Positives(offset, question, self.target[place], weight, soft=soft)

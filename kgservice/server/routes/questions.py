@@ -107,8 +107,9 @@ async def classify(
 ) -> Response:
     """Send one statement, or many `statements` with shared options.
 
-    `probability` is that the statement is true and `decision` whether it reaches `threshold`; they are null where the
-    model is not calibrated. `known` says whether the graph states it.
+    `probability` is that the statement is true. `decision` is to accept it from `accept_from` on, to reject it up to
+    `reject_to`, and to abstain between: the bounds of its relation, beyond which validation statements were told right often
+    enough. All are null where the model is not calibrated. `known` says whether the graph states it.
     """
     many = isinstance(body, ClassifyMany)
     statements = [one.triple() for one in (body.statements if isinstance(body, ClassifyMany) else [body])]

@@ -1,0 +1,170 @@
+"""One training step: the loss of a batch of questions, and gradients over all entities or over the rows in use alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from kgservice.errors import RecipeError
+from kgservice.recipe import TrainingSettings
+from kgservice.scorers.base import EmbeddingScorer, Logits, VectorScorer
+from kgservice.training.distillation import distilled
+from kgservice.training.objectives import OBJECTIVES, Positives, Workspace, softmax
+from kgservice.training.questions import Questions
+from kgservice.training.sampled import Drawn, Sampler, negatives_of, sampled_softmax
+from kgservice.training.sharding import TABLE, Shards
+
+
+class BatchLoss(nn.Module):
+    """A module around a scorer, so that `torch.func.functional_call` can put other rows in the place of its table."""
+
+    def __init__(self, scorer: VectorScorer, settings: TrainingSettings, workspace: Workspace) -> None:
+        super().__init__()
+        self.scorer, self.settings, self.workspace = scorer, settings, workspace
+        self.relations = Workspace(workspace.precision)
+
+    def forward(
+        self,
+        anchor: Tensor,
+        relation: Tensor,
+        positives: Positives,
+        answers_loss: Callable[[Logits], Tensor] | None = None,
+    ) -> Tensor:
+        """float32 `[]`.
+
+        Args:
+            anchor, relation: int64 `[b]`, distinct questions; anchors are rows of the scorer's table.
+            positives: their answers, rows of the same table.
+            answers_loss: in the place of the recipe's loss over all entities.
+        """
+        scorer, settings = self.scorer, self.settings
+        logits = scorer.logits(anchor, relation)
+        loss = self.over_all_entities(logits, positives) if answers_loss is None else answers_loss(logits)
+        if settings.n3:
+            # Each row in use once, with the sum of what its statements count.
+            ids, place = torch.unique(torch.cat([anchor, positives.target]), return_inverse=True)
+            counted = torch.cat([positives.total, positives.each])
+            weight = torch.zeros(len(ids), device=ids.device).index_add_(0, place, counted)
+            of_relations = (positives.total * scorer.relation_penalty(relation)).sum()
+            loss = loss + settings.n3 * (of_relations + (weight * scorer.entity_penalty(ids)).sum())
+        if settings.relation_prediction:
+            one = torch.arange(len(positives.target) + 1, device=anchor.device)
+            truth = Positives(one, one[:-1], relation[positives.question], positives.each)
+            between = scorer.relation_logits(anchor[positives.question], positives.target)
+            loss = loss + settings.relation_prediction * softmax(between, truth, self.relations)
+        return loss
+
+    def over_all_entities(self, logits: Logits, positives: Positives) -> Tensor:
+        """The recipe's loss, and a teacher's where there is one."""
+        settings, objective = self.settings, OBJECTIVES[self.settings.loss]
+        given = {"smoothing": settings.label_smoothing, "margin": settings.margin}
+        if positives.soft is not None:
+            return distilled(objective, logits, positives, self.workspace, settings.distil, **given)
+        return objective(logits, positives, self.workspace, **given)
+
+
+class DenseStep:
+    """Loss and gradients of a batch over all entities."""
+
+    by_rows = False
+
+    def __init__(self, loss: BatchLoss) -> None:
+        self.loss = loss
+
+    def __call__(self, anchor: Tensor, relation: Tensor, positives: Positives, generator: torch.Generator) -> Tensor:
+        """The loss; gradients are left in the parameters."""
+        scorer = self.loss.scorer
+        with scorer.collecting() if isinstance(scorer, EmbeddingScorer) else nullcontext():
+            loss: Tensor = self.loss(anchor, relation, positives)
+            loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+
+class RowStep:
+    """Loss and gradients of a batch over own candidates and fetched rows, in the place of the whole table.
+
+    The scorer runs on a small table of `c` own rows and the `u` distinct anchors and answers. With a sampler the table's
+    gradient is sparse: the rows in use. Without one the own candidates are all rows held here, and it is dense.
+    """
+
+    def __init__(self, loss: BatchLoss, shards: Shards, sampler: Sampler | None) -> None:
+        self.loss, self.shards, self.sampler = loss, shards, sampler
+        self.by_rows = sampler is not None
+
+    def __call__(self, anchor: Tensor, relation: Tensor, positives: Positives, generator: torch.Generator) -> Tensor:
+        """The loss; gradients are left in the parameters."""
+        table, shards = getattr(self.loss.scorer, TABLE), self.shards
+        if self.sampler is None:
+            ids = torch.arange(shards.start, shards.stop, device=table.device)
+            drawn, own = Drawn(ids, torch.zeros(len(ids), device=table.device)), table
+        else:
+            drawn = self.sampler.draw(generator)
+            own = table.detach()[drawn.ids - shards.start].requires_grad_()
+        ids, place = torch.unique(torch.cat([anchor, positives.target]), return_inverse=True)
+        fetched = shards.fetch(table, ids).requires_grad_()
+        local_anchor, local_target = (place + len(own)).split([len(anchor), len(positives.target)])
+        softmax: Callable[[Logits], Tensor] = partial(
+            sampled_softmax,
+            drawn=drawn,
+            positives=positives,
+            rows=local_target,
+            workspace=self.loss.workspace,
+            shards=shards,
+        )
+        arguments = (local_anchor, relation, replace(positives, target=local_target), softmax)
+        loss: Tensor = functional_call(self.loss, {f"scorer.{TABLE}": torch.cat([own, fetched])}, arguments)
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert fetched.grad is not None
+        held = shards.mine(ids)
+        rows, gradient = ids[held] - shards.start, fetched.grad[held]
+        if self.sampler is None:
+            table.grad.index_add_(0, rows, gradient)
+        else:
+            both = torch.cat([drawn.ids - shards.start, rows]), torch.cat([own.grad, gradient])
+            table.grad = torch.sparse_coo_tensor(both[0].unsqueeze(0), both[1], table.shape, check_invariants=False)
+        return loss.detach()
+
+
+Step = DenseStep | RowStep
+
+
+def step_of(loss: BatchLoss, questions: Questions, shards: Shards) -> Step:
+    """The step that a recipe and the processes at hand ask for.
+
+    Raises:
+        RecipeError: sampling or several processes with a loss, smoothing, optimiser or scorer that they do not have.
+    """
+    scorer, settings = loss.scorer, loss.settings
+    negatives = negatives_of(settings, scorer.n)
+    if negatives is None and shards.alone:
+        return DenseStep(loss)
+    _check(scorer, settings, sampled=negatives is not None)
+    if not shards.alone and settings.candidate_dropout:
+        raise RecipeError(
+            "several processes need training.candidate_dropout = 0: each would drop other parts of an answer"
+        )
+    if negatives is None:
+        return RowStep(loss, shards, None)
+    answers = torch.bincount(questions.target, minlength=scorer.n)[shards.start : shards.stop]
+    return RowStep(loss, shards, Sampler(answers, -(-negatives // shards.world), shards.start))
+
+
+def _check(scorer: VectorScorer, settings: TrainingSettings, *, sampled: bool) -> None:
+    what = 'sampled candidates (negatives; "all" takes every entity)' if sampled else "several processes"
+    if not isinstance(scorer, EmbeddingScorer):
+        raise RecipeError(f"{what} need a scorer with a row per entity, {type(scorer).__name__} has none")
+    if settings.loss != "softmax" or settings.label_smoothing:
+        raise RecipeError(
+            f"{what} need training.loss = 'softmax' and training.label_smoothing = 0, found "
+            f"{settings.loss!r} and {settings.label_smoothing}"
+        )
+    if settings.objective != "answers":
+        raise RecipeError(f"{what} need training.objective = 'answers', found {settings.objective!r}")
+    if sampled and settings.optimizer != "adagrad":
+        raise RecipeError(f"{what} need training.optimizer = 'adagrad', which keeps one number per row")

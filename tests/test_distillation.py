@@ -1,0 +1,92 @@
+"""Distillation: a narrow student that also learns from a wide teacher's answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import linprog
+
+from kgservice.recipe import DistilSettings
+from kgservice.scorers.base import Logits
+from kgservice.training import distillation
+from kgservice.training.distillation import distilled
+from kgservice.training.objectives import Positives, Soft, Workspace, softmax
+
+B, N, K, D = 3, 11, 4, 6
+WORKSPACE = Workspace(torch.float32)
+
+
+def problem() -> tuple[torch.Tensor, torch.Tensor, Positives]:
+    generator = torch.Generator().manual_seed(0)
+    queries, candidates = torch.randn(B, D, generator=generator), torch.randn(N, D, generator=generator)
+    target = torch.stack([torch.randperm(N, generator=generator)[:K] for _ in range(B)])
+    probability = torch.softmax(torch.randn(B, K, generator=generator), 1)
+    positives = Positives(
+        torch.tensor([0, 2, 3, 5]),
+        torch.tensor([0, 0, 1, 2, 2]),
+        torch.tensor([1, 4, 0, 9, 10]),
+        torch.full((B,), 0.2),
+        soft=Soft(target, probability),
+    )
+    return queries, candidates, positives
+
+
+def settings(**given: object) -> DistilSettings:
+    return DistilSettings.model_validate({"teacher": "wide", "candidates": K, **given})
+
+
+def gradients(distance: str, share: float) -> tuple[float, torch.Tensor, torch.Tensor]:
+    queries, candidates, positives = problem()
+    queries.requires_grad_(), candidates.requires_grad_()
+    loss = distilled(
+        softmax, Logits(queries, candidates), positives, WORKSPACE, settings(distance=distance, share=share)
+    )
+    loss.backward()
+    return loss.item(), queries.grad, candidates.grad
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("distance", ["kl", "reverse-kl"])
+def test_value_and_gradient_equal_autograd(distance: str, share: float) -> None:
+    value, grad_q, grad_e = gradients(distance, share)
+    queries, candidates, positives = problem()
+    q, e = queries.double().requires_grad_(), candidates.double().requires_grad_()
+    log_p = torch.log_softmax(q @ e.T, 1)
+    hard = -(0.2 * log_p[positives.question, positives.target]).sum()
+    soft, weight = positives.soft, 0.2 * torch.tensor([2.0, 1.0, 2.0]).double()
+    assert soft is not None
+    teacher = soft.probability.double()
+    if distance == "kl":
+        apart = -(teacher * log_p.gather(1, soft.target)).sum(1)
+    else:
+        student = torch.log_softmax((q @ e.T).gather(1, soft.target), 1)
+        apart = (student.exp() * (student - teacher.log())).sum(1)
+    reference = (1 - share) * hard + share * (weight * apart).sum()
+    reference.backward()
+    assert value == pytest.approx(reference.item(), rel=1e-5)
+    torch.testing.assert_close(grad_q.double(), q.grad, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(grad_e.double(), e.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_sinkhorn_is_near_the_optimal_plan_and_falls_along_its_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distillation, "SINKHORN_STEPS", 20_000)
+    monkeypatch.setattr(distillation, "SINKHORN_ENTROPY", 0.03)
+    _, candidates, positives = problem()
+    soft = positives.soft
+    assert soft is not None
+    costs = distillation._costs(candidates, soft.target)
+    goal = torch.log_softmax(torch.randn(B, K, generator=torch.Generator().manual_seed(5)), 1)
+    found = distillation._sinkhorn(soft.probability.log(), goal, costs)
+    for row in range(B):  # the plan by linear programming
+        rows, columns = np.repeat(np.eye(K), K, axis=1), np.tile(np.eye(K), K)
+        source, end = soft.probability[row].double(), goal[row].double().exp()
+        bounds = torch.cat([source / source.sum(), end / end.sum()]).numpy()
+        best = linprog(
+            costs[row].flatten().double().numpy(), A_eq=np.concatenate([rows, columns])[:-1], b_eq=bounds[:-1]
+        ).fun
+        assert found[row].item() == pytest.approx(best, abs=0.03)
+    scores = goal.clone().requires_grad_()
+    distillation._sinkhorn(soft.probability.log(), torch.log_softmax(scores, 1), costs).sum().backward()
+    moved = torch.log_softmax(scores.detach() - 0.05 * scores.grad, 1)
+    assert (distillation._sinkhorn(soft.probability.log(), moved, costs) < found).all()
