@@ -211,9 +211,13 @@ def learn(
 def _fingerprint(
     recipe: Recipe, name: str, graph: KnowledgeGraph, home: Path, former: Release | None, pupils: tuple[str, ...] = ()
 ) -> str:
-    """Names what a training depends on: its settings where they are not the defaults, its graph, its former and its teacher."""
+    """Names what a training depends on: its settings, its graph, its former and its teacher; not how it is served."""
     settings = recipe.models[name]
-    parts: list[Any] = [__version__, settings.model_dump(mode="json", exclude_defaults=True), graph.content_hash]
+    parts: list[Any] = [
+        __version__,
+        settings.model_dump(mode="json", exclude={"index", "calibration"}),
+        graph.content_hash,
+    ]
     if former is not None:
         parts.append(former.id)
     if settings.training.objective == "distil":

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from scipy.optimize import linprog
 
-from kgservice.recipe import DistilSettings
+from kgservice import pipeline, scorers
+from kgservice.errors import RecipeError
+from kgservice.query import QueryBatch
+from kgservice.recipe import DistilSettings, Recipe
 from kgservice.scorers.base import Logits
+from kgservice.statements import Split
 from kgservice.training import distillation
 from kgservice.training.distillation import distilled
+from kgservice.training.loop import fit
 from kgservice.training.objectives import Positives, Soft, Workspace, softmax
+from tests.conftest import family_recipe
 
 B, N, K, D = 3, 11, 4, 6
 WORKSPACE = Workspace(torch.float32)
@@ -90,3 +98,47 @@ def test_sinkhorn_is_near_the_optimal_plan_and_falls_along_its_gradient(monkeypa
     distillation._sinkhorn(soft.probability.log(), torch.log_softmax(scores, 1), costs).sum().backward()
     moved = torch.log_softmax(scores.detach() - 0.05 * scores.grad, 1)
     assert (distillation._sinkhorn(soft.probability.log(), moved, costs) < found).all()
+
+
+def taught(**training: object) -> Recipe:
+    """A wide model, and a narrow one that learns from it."""
+    recipe = family_recipe()
+    wide = recipe.models["complex"]
+    tree = recipe.model_dump(mode="json")
+    tree["models"] = {"wide": wide.model_dump(mode="json"), "narrow": {**wide.model_dump(mode="json"), "width": 8}}
+    tree["models"]["narrow"]["training"] |= {"objective": "distil", "distil": {"teacher": "wide"}} | training
+    return Recipe.parse(tree)
+
+
+@pytest.mark.parametrize("distance", ["kl", "reverse-kl", "sinkhorn"])
+def test_a_student_comes_closer_to_its_teacher(family_ttl: Path, tmp_path: Path, distance: str) -> None:
+    """Learnt from the teacher alone, of the same recipe and then of a release: most best answers are the teacher's."""
+    recipe = taught(distil={"teacher": "wide", "distance": distance, "share": 0.95}, epochs=60)
+    graph = pipeline.prepare_graph(recipe, tmp_path, family_ttl.parent)
+    teacher, student = (pipeline.learn(recipe, name, graph, tmp_path)[0] for name in ("wide", "narrow"))
+    untaught = scorers.build(recipe.models["narrow"], n=graph.n, r=graph.r).eval()
+    table = graph.statements.in_split(Split.TRAIN)
+    queries = QueryBatch.objects(table.subject, table.relation)
+    with torch.inference_mode():
+        best, found, before = (scorer.scores(queries).argmax(1) for scorer in (teacher, student, untaught))
+    assert (found == best).float().mean() > 0.5 > (before == best).float().mean()
+
+
+def test_a_release_teaches(family_ttl: Path, tmp_path: Path) -> None:
+    release = pipeline.build(family_recipe(), tmp_path, base=family_ttl.parent)
+    recipe = taught(distil={"teacher": f"{release.id}/complex"})
+    graph = pipeline.prepare_graph(recipe, tmp_path, family_ttl.parent)
+    assert pipeline.learn(recipe, "narrow", graph, tmp_path)[1].epochs
+
+
+def test_a_teacher_that_cannot_be_is_refused(family_ttl: Path, tmp_path: Path) -> None:
+    graph = pipeline.prepare_graph(taught(), tmp_path, family_ttl.parent)
+    with pytest.raises(RecipeError, match=r"'wise': expected a model of this recipe \(wide\) or RELEASE/MODEL"):
+        pipeline.learn(taught(distil={"teacher": "wise"}), "narrow", graph, tmp_path)
+    with pytest.raises(RecipeError, match="narrow is taught by itself: narrow → narrow"):
+        pipeline.learn(taught(distil={"teacher": "narrow"}), "narrow", graph, tmp_path)
+    settings = taught().models["narrow"]
+    with pytest.raises(RecipeError, match="only 'distil' has a teacher, and needs one"):
+        fit(scorers.build(settings, n=graph.n, r=graph.r), graph, settings.training)
+    with pytest.raises(RecipeError, match=r"needs distil.teacher"):
+        taught(distil={})

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kgservice import __version__
+from kgservice import __version__, pages
 from kgservice.audit import Audit
 from kgservice.audit.relations import MANY, RelationProfile
 from kgservice.audit.structure import Bin
@@ -40,17 +40,7 @@ def render(audit: Audit, title: str) -> str:
     Args:
         title: how the graph is called.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(count=lambda value: f"{value:,}", percent=percent)
-    template = environment.get_template("audit.html.j2")
+    template = pages.environment(Path(__file__).parent, percent=percent).get_template("audit.html.j2")
     text = template.render(
         title=title,
         audit=audit,

@@ -130,7 +130,7 @@ def rank(
         anchor = table.subject if slot is Slot.OBJECT else table.object
         # Distinct questions: each is scored once, however many of its answers are held out.
         keys = anchor.astype(np.int64) * graph.r + table.relation
-        distinct, first, question = np.unique(keys, return_index=True, return_inverse=True)
+        _, first, question = np.unique(keys, return_index=True, return_inverse=True)
         queries = _queries(slot, table.take(first) if len(first) else table, graph)
         known = graph.known(queries, level)
         counts = _count(scorer, queries, known, question, target, graph.n, batch_size, progress, side)
@@ -138,7 +138,6 @@ def rank(
         parts.append(
             (np.full(len(table), side), table.subject, table.relation, table.object, *counts, candidates, unseen)
         )
-        del distinct
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     return Ranks(*columns)
 

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kgservice import pages
 from kgservice.ingestion.account import KEPT, REASONS
 
 if TYPE_CHECKING:
@@ -195,18 +196,10 @@ def _size(size_bytes: int) -> str:
 
 @cache
 def _environment() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return pages.environment(
+        Path(__file__).parent,
+        percent=_percent,
+        width=_width,
+        size=_size,
+        words=lambda name: name.replace("_", " "),
     )
-    environment.filters["count"] = lambda value: f"{value:,}"
-    environment.filters["percent"] = _percent
-    environment.filters["width"] = _width
-    environment.filters["size"] = _size
-    environment.filters["words"] = lambda name: name.replace("_", " ")
-    return environment

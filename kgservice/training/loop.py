@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from kgservice.errors import DataError, TrainingDiverged
+from kgservice.errors import DataError, RecipeError, TrainingDiverged
 from kgservice.graph import KnowledgeGraph
 from kgservice.recipe import TrainingSettings
 from kgservice.scorers.base import VectorScorer
@@ -121,6 +121,8 @@ def fit(
     scorer.to(device)
     questions = Questions.of(graph, tuple(Split[name.upper()] for name in settings.splits), device)
     precision = resolve_precision(settings.precision, device)
+    if (settings.objective == "distil") != (teacher is not None):
+        raise RecipeError(f"training.objective is {settings.objective!r}: only 'distil' has a teacher, and needs one")
     if teacher is not None:
         answers = answers_of(teacher, questions.anchor, questions.relation, settings.distil, precision)
         questions = replace(questions, soft=answers)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kgservice import pages
 from kgservice.evaluation.report.charts import degree_chart, learning_charts, rank_chart
 from kgservice.evaluation.report.drawing import STYLE, series
 from kgservice.evaluation.report.labels import figure_text
@@ -77,15 +78,4 @@ def write_report(
 
 def environment() -> Environment:
     """The template's, which escapes whatever it is given."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["figure"] = figure_text
-    environment.filters["count"] = lambda value: f"{value:,}"
-    return environment
+    return pages.environment(Path(__file__).parent, figure=figure_text)
