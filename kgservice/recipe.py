@@ -93,6 +93,9 @@ class TrainingSettings(_Settings):
         description="Entities that a batch's questions are compared with: a number drawn anew for every batch, for tables "
         "too large for more; `all`; `auto` is all up to a million entities, 4096 above.",
     )
+    negatives_until: float = Field(
+        1.0, ge=0, le=1, description="Share of the epochs, the first ones, that draw; the rest take all entities."
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of the target spread evenly over all entities.")
     n3: float = Field(0.0, ge=0, description="Weight of the cubed norm of the rows in use (Lacroix et al. 2018).")
     entity_dropout: float = Field(0.0, ge=0, lt=1, description="Share of coordinates dropped in the anchor's row.")

@@ -19,7 +19,7 @@ from kgservice.training.optimizers import RowAdagrad
 from kgservice.training.questions import Questions
 from kgservice.training.sampled import AUTO_NEGATIVES, Drawn, Sampler, negatives_of, sampled_softmax
 from kgservice.training.sharding import Shards
-from kgservice.training.step import BatchLoss, DenseStep, RowStep
+from kgservice.training.step import BatchLoss, DenseStep, RowStep, steps_of
 from tests.test_training import TRAIN, positives_of, ring, settings
 
 LISTS = [[1, 4, 7], [0], [2, 10]]
@@ -140,14 +140,18 @@ def test_a_step_over_rows_gives_the_gradient_of_a_dense_one(name: str) -> None:
     generator = torch.Generator().manual_seed(0)
     batch = next(questions.batches(7, generator, "triples"))
     gradients = []
-    for step in (DenseStep(loss), RowStep(loss, Shards(graph.n), Sampler(torch.ones(graph.n), 99))):
+    steps = [
+        RowStep(loss, Shards(graph.n), Sampler(torch.ones(graph.n), 99), by_rows=sparse) for sparse in (True, False)
+    ]
+    for step in (DenseStep(loss), *steps):
         scorer.zero_grad()
         value = step(*batch, generator)
         assert scorer.entity.grad is not None
         assert scorer.entity.grad.is_sparse == step.by_rows
         gradients.append([value, *(p.grad.to_dense() for p in scorer.parameters() if p.grad is not None)])
-    for dense, by_rows in zip(*gradients, strict=True):
-        torch.testing.assert_close(by_rows, dense, rtol=1e-3, atol=1e-5)
+    for dense, *others in zip(*gradients, strict=True):
+        for other in others:
+            torch.testing.assert_close(other, dense, rtol=1e-3, atol=1e-5)
 
 
 def test_rows_out_of_use_keep_their_weights() -> None:
@@ -158,7 +162,7 @@ def test_rows_out_of_use_keep_their_weights() -> None:
     loss = BatchLoss(scorer, chosen.training, Workspace(torch.float32))
     sampler, generator = Sampler(torch.ones(graph.n), 2), torch.Generator().manual_seed(0)
     batch = next(questions.batches(3, generator, "triples"))
-    RowStep(loss, Shards(graph.n), sampler)(*batch, generator)
+    RowStep(loss, Shards(graph.n), sampler, by_rows=True)(*batch, generator)
     assert scorer.entity.grad is not None
     assert len(scorer.entity.grad.coalesce().indices()[0]) <= 2 + 3 + len(batch[2].target)
 
@@ -203,7 +207,6 @@ def test_sampling_learns_nearly_what_the_softmax_learns(mirror: Path) -> None:
 BAD_SETTINGS: list[tuple[dict[str, object], str]] = [
     ({"loss": "bce"}, r"training.loss = 'softmax'.*found 'bce'"),
     ({"label_smoothing": 0.1}, r"label_smoothing = 0, found 'softmax' and 0.1"),
-    ({"optimizer": "adam"}, r"training.optimizer = 'adagrad'"),
 ]
 
 
@@ -212,6 +215,26 @@ def test_what_sampling_cannot_do_is_said(wrong: dict[str, object], message: str)
     graph, chosen = ring(), settings(negatives=5, **wrong)
     with pytest.raises(RecipeError, match=message):
         fit(scorers.build(chosen, n=graph.n, r=graph.r), graph, chosen.training)
+
+
+@pytest.mark.parametrize("wrong", [{"optimizer": "adam"}, {"negatives_until": 0.5}])
+def test_a_table_too_large_for_dense_gradients_gets_none(
+    wrong: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, chosen = ring(), settings(negatives=5, **wrong)
+    fit(scorers.build(chosen, n=graph.n, r=graph.r), graph, chosen.training)
+    monkeypatch.setattr("kgservice.training.step.AUTO_ABOVE", graph.n - 1)
+    with pytest.raises(RecipeError, match=r"entities need training.optimizer = 'adagrad'.*negatives_until = 1"):
+        fit(scorers.build(chosen, n=graph.n, r=graph.r), graph, chosen.training)
+
+
+def test_the_last_epochs_compare_with_all_entities() -> None:
+    graph, chosen = ring(), settings(epochs=10, negatives=5, negatives_until=0.7)
+    scorer = scorers.build(chosen, n=graph.n, r=graph.r)
+    questions = Questions.of(graph, TRAIN, torch.device("cpu"))
+    steps = steps_of(BatchLoss(scorer, chosen.training, Workspace(torch.float32)), questions, Shards(graph.n))
+    assert [isinstance(steps.of(epoch), RowStep) for epoch in range(1, 11)] == [True] * 7 + [False] * 3
+    assert not steps.by_rows
 
 
 def test_all_entities_compete_up_to_a_million() -> None:

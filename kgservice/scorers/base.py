@@ -217,16 +217,21 @@ class EmbeddingScorer(VectorScorer):
         return rows
 
     @contextmanager
-    def collecting(self) -> Iterator[None]:
-        """A training step over all entities, from the first gather to the end of the backward pass."""
+    def collecting(self, table: Tensor | None = None) -> Iterator[None]:
+        """A training step, from the first gather to the end of the backward pass.
+
+        Args:
+            table: a leaf that stands in the place of `entity` during the step.
+        """
+        table = self.entity if table is None else table
         self._gathered = []
         try:
             yield
             for entity, rows in self._gathered:
                 if rows.grad is not None:
-                    if self.entity.grad is None:
-                        self.entity.grad = torch.zeros_like(self.entity)
-                    self.entity.grad.index_add_(0, entity, rows.grad)
+                    if table.grad is None:
+                        table.grad = torch.zeros_like(table)
+                    table.grad.index_add_(0, entity, rows.grad)
         finally:
             self._gathered = None
 

@@ -29,7 +29,7 @@ from kgservice.training.distillation import answers_of
 from kgservice.training.objectives import Workspace
 from kgservice.training.questions import Questions
 from kgservice.training.sharding import Shards
-from kgservice.training.step import BatchLoss, Step, step_of
+from kgservice.training.step import BatchLoss, Step, steps_of
 
 logger = logging.getLogger(__name__)
 
@@ -127,8 +127,8 @@ def fit(
         answers = answers_of(teacher, questions.anchor, questions.relation, settings.distil, precision)
         questions = replace(questions, soft=answers)
     loss = BatchLoss(scorer, settings, Workspace(precision))
-    step = step_of(loss, questions, shards)
-    optimizer = optimizers.build(scorer, settings, by_rows=step.by_rows)
+    steps = steps_of(loss, questions, shards)
+    optimizer = optimizers.build(scorer, settings, by_rows=steps.by_rows)
     kept, history = weights.Kept(scorer, settings.averaging), History()
     file = _File(checkpoint, fingerprint, shards) if checkpoint else None
     if file and (saved := Checkpoint.load(file.path)) and saved.state["fingerprint"] == fingerprint:
@@ -146,7 +146,7 @@ def fit(
                 break
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * settings.learning_rate_decay ** (number - 1)
-            epoch = _run_epoch(step, optimizer, questions, history, number)
+            epoch = _run_epoch(steps.of(number), optimizer, questions, history, number)
             kept.average(number)
             improved = False
             if validate and (number % settings.evaluate_every == 0 or number == settings.epochs):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from kgservice.recipe import TrainingSettings
@@ -93,13 +94,14 @@ def sampled_softmax(
     """
     queries, candidates, bias, _ = logits
     shards, c = shards or Shards(0), len(drawn.ids)
+    among, _ = candidates.split([c, len(candidates) - c])
     shift = -drawn.log_odds if bias is None else bias[:c] - drawn.log_odds
     place = torch.searchsorted(drawn.ids, positives.target).clamp_max_(c - 1)
     hit = drawn.ids[place] == positives.target
     others: Tensor = _LogSumExp.apply(  # type: ignore[no-untyped-call]
-        shards.shared(queries), candidates[:c], shift, positives.question[hit], place[hit], workspace
+        shards.shared(queries), among, shift, positives.question[hit], place[hit], workspace
     )
-    answer = (queries[positives.question] * candidates[rows]).sum(1)
+    answer = (F.embedding(positives.question, queries) * F.embedding(rows, candidates)).sum(1)
     answer = answer if bias is None else answer + bias[rows]
     # Sums of exponentials are taken relative to each question's highest score anywhere.
     top = shards.highest(others).scatter_reduce(0, positives.question, answer.detach(), "amax")
@@ -126,15 +128,19 @@ class _LogSumExp(torch.autograd.Function):
         workspace: Workspace,
     ) -> Tensor:
         b, c, precision = len(queries), len(candidates), workspace.precision
-        # The shift is further coordinates against ones: as many as keep its 24 bits in working precision.
-        parts, rest = [], shift
-        for _ in range(1 if precision == torch.float32 else 3):
-            parts.append(rest.to(precision))
-            rest = rest - parts[-1].float()
-        q = torch.cat([queries.to(precision), queries.new_ones(b, len(parts), dtype=precision)], 1)
-        e = torch.cat([candidates.to(precision), torch.stack(parts, 1)], 1)
         scores = workspace.buffer("sample", b * c, 1, queries.device).view(b, c)
-        torch.mm(q, e.T, out=scores)
+        if precision == torch.float32:
+            q, e = queries, candidates
+            torch.addmm(shift, q, e.T, out=scores)
+        else:
+            # The shift is further coordinates against ones: as many as keep its 24 bits in working precision.
+            parts, rest = [], shift
+            for _ in range(3):
+                parts.append(rest.to(precision))
+                rest = rest - parts[-1].float()
+            q = torch.cat([queries.to(precision), queries.new_ones(b, len(parts), dtype=precision)], 1)
+            e = torch.cat([candidates.to(precision), torch.stack(parts, 1)], 1)
+            torch.mm(q, e.T, out=scores)
         scores[masked_question, masked_place] = MASKED
         top = scores.amax(1, keepdim=True)
         scores.sub_(top).exp_()
@@ -146,10 +152,12 @@ class _LogSumExp(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         q, e, exponentials, total = ctx.saved_tensors
-        share = (gradient / total).unsqueeze(1)
-        grad_q = torch.mm(exponentials, e[:, : ctx.width]).float() * share
-        grad_e = torch.mm(exponentials.T, (q * share).to(q.dtype)).float()  # against ones: the shift's
-        return grad_q, grad_e[:, : ctx.width], grad_e[:, ctx.width], None, None, None
+        share, width = (gradient / total).unsqueeze(1), ctx.width
+        grad_q = torch.mm(exponentials, e[:, :width]).float() * share
+        grad_e = torch.mm(exponentials.T, (q * share).to(q.dtype)).float()
+        # The coordinates after the candidate's own are ones: their gradient is the shift's.
+        grad_shift = grad_e[:, width] if grad_e.shape[1] > width else torch.mv(exponentials.T, share.squeeze(1))
+        return grad_q, grad_e[:, :width], grad_shift, None, None, None
 
 
 def negatives_of(settings: TrainingSettings, n: int) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -17,7 +17,7 @@ from kgservice.scorers.base import EmbeddingScorer, Logits, VectorScorer
 from kgservice.training.distillation import distilled
 from kgservice.training.objectives import OBJECTIVES, Positives, Workspace, softmax
 from kgservice.training.questions import Questions
-from kgservice.training.sampled import Drawn, Sampler, negatives_of, sampled_softmax
+from kgservice.training.sampled import AUTO_ABOVE, Drawn, Sampler, negatives_of, sampled_softmax
 from kgservice.training.sharding import TABLE, Shards
 
 
@@ -90,24 +90,27 @@ class RowStep:
     """Loss and gradients of a batch over own candidates and fetched rows, in the place of the whole table.
 
     The scorer runs on a small table of `c` own rows and the `u` distinct anchors and answers. With a sampler the table's
-    gradient is sparse: the rows in use. Without one the own candidates are all rows held here, and it is dense.
+    gradient may be sparse: the rows in use. Without one the own candidates are all rows held here, and it is dense.
     """
 
-    def __init__(self, loss: BatchLoss, shards: Shards, sampler: Sampler | None) -> None:
-        self.loss, self.shards, self.sampler = loss, shards, sampler
-        self.by_rows = sampler is not None
+    def __init__(self, loss: BatchLoss, shards: Shards, sampler: Sampler | None, *, by_rows: bool) -> None:
+        self.loss, self.shards, self.sampler, self.by_rows = loss, shards, sampler, by_rows
+        self._gradient: Tensor | None = None
+        self._touched: Tensor | None = None
 
     def __call__(self, anchor: Tensor, relation: Tensor, positives: Positives, generator: torch.Generator) -> Tensor:
         """The loss; gradients are left in the parameters."""
-        table, shards = getattr(self.loss.scorer, TABLE), self.shards
+        scorer, shards = self.loss.scorer, self.shards
+        assert isinstance(scorer, EmbeddingScorer)
+        table: nn.Parameter = getattr(scorer, TABLE)
         if self.sampler is None:
             ids = torch.arange(shards.start, shards.stop, device=table.device)
-            drawn, own = Drawn(ids, torch.zeros(len(ids), device=table.device)), table
+            drawn, own = Drawn(ids, torch.zeros(len(ids), device=table.device)), table.detach()
         else:
             drawn = self.sampler.draw(generator)
-            own = table.detach()[drawn.ids - shards.start].requires_grad_()
+            own = table.detach()[drawn.ids - shards.start]
         ids, place = torch.unique(torch.cat([anchor, positives.target]), return_inverse=True)
-        fetched = shards.fetch(table, ids).requires_grad_()
+        rows = torch.cat([own, shards.fetch(table, ids)]).requires_grad_()
         local_anchor, local_target = (place + len(own)).split([len(anchor), len(positives.target)])
         softmax: Callable[[Logits], Tensor] = partial(
             sampled_softmax,
@@ -118,24 +121,57 @@ class RowStep:
             shards=shards,
         )
         arguments = (local_anchor, relation, replace(positives, target=local_target), softmax)
-        loss: Tensor = functional_call(self.loss, {f"scorer.{TABLE}": torch.cat([own, fetched])}, arguments)
-        loss.backward()  # type: ignore[no-untyped-call]
-        assert fetched.grad is not None
+        with scorer.collecting(rows):
+            loss: Tensor = functional_call(self.loss, {f"scorer.{TABLE}": rows}, arguments)
+            loss.backward()  # type: ignore[no-untyped-call]
+        assert rows.grad is not None
+        of_own, of_fetched = rows.grad.split([len(own), len(ids)])
         held = shards.mine(ids)
-        rows, gradient = ids[held] - shards.start, fetched.grad[held]
-        if self.sampler is None:
-            table.grad.index_add_(0, rows, gradient)
-        else:
-            both = torch.cat([drawn.ids - shards.start, rows]), torch.cat([own.grad, gradient])
-            table.grad = torch.sparse_coo_tensor(both[0].unsqueeze(0), both[1], table.shape, check_invariants=False)
+        self._give(table, drawn.ids - shards.start, of_own, ids[held] - shards.start, of_fetched[held])
         return loss.detach()
+
+    def _give(self, table: nn.Parameter, drawn: Tensor, of_drawn: Tensor, fetched: Tensor, of_fetched: Tensor) -> None:
+        """Leave the table's gradient: sparse, or in a matrix that is kept, since a fresh one costs its page faults."""
+        if self.by_rows:
+            both = torch.cat([drawn, fetched]), torch.cat([of_drawn, of_fetched])
+            table.grad = torch.sparse_coo_tensor(both[0].unsqueeze(0), both[1], table.shape, check_invariants=False)
+            return
+        if self._gradient is None:
+            self._gradient = torch.zeros_like(table)
+        elif self._touched is not None:
+            self._gradient.index_fill_(0, self._touched, 0)
+        self._gradient[drawn] = of_drawn
+        self._gradient.index_add_(0, fetched, of_fetched)
+        self._touched = torch.cat([drawn, fetched])
+        table.grad = self._gradient
 
 
 Step = DenseStep | RowStep
 
 
-def step_of(loss: BatchLoss, questions: Questions, shards: Shards) -> Step:
-    """The step that a recipe and the processes at hand ask for.
+@dataclass(frozen=True)
+class Steps:
+    """The steps of a training: one for its first epochs, one for the rest.
+
+    Attributes:
+        first: where candidates are drawn, it draws them.
+        rest: compares with all entities.
+        until: the last epoch of `first`.
+        by_rows: whether the table's gradients are sparse, in all epochs.
+    """
+
+    first: Step
+    rest: Step
+    until: int
+    by_rows: bool
+
+    def of(self, epoch: int) -> Step:
+        """The step of an epoch, numbered from 1."""
+        return self.first if epoch <= self.until else self.rest
+
+
+def steps_of(loss: BatchLoss, questions: Questions, shards: Shards) -> Steps:
+    """The steps that a recipe and the processes at hand ask for.
 
     Raises:
         RecipeError: sampling or several processes with a loss, smoothing, optimiser or scorer that they do not have.
@@ -143,16 +179,22 @@ def step_of(loss: BatchLoss, questions: Questions, shards: Shards) -> Step:
     scorer, settings = loss.scorer, loss.settings
     negatives = negatives_of(settings, scorer.n)
     if negatives is None and shards.alone:
-        return DenseStep(loss)
+        step = DenseStep(loss)
+        return Steps(step, step, settings.epochs, by_rows=False)
     _check(scorer, settings, sampled=negatives is not None)
     if not shards.alone and settings.candidate_dropout:
         raise RecipeError(
             "several processes need training.candidate_dropout = 0: each would drop other parts of an answer"
         )
+    rest = DenseStep(loss) if shards.alone else RowStep(loss, shards, None, by_rows=False)
     if negatives is None:
-        return RowStep(loss, shards, None)
+        return Steps(rest, rest, settings.epochs, by_rows=False)
+    until = round(settings.negatives_until * settings.epochs)
+    # A table too large for dense gradients never gets one.
+    by_rows = until >= settings.epochs and settings.optimizer == "adagrad"
     answers = torch.bincount(questions.target, minlength=scorer.n)[shards.start : shards.stop]
-    return RowStep(loss, shards, Sampler(answers, -(-negatives // shards.world), shards.start))
+    sampler = Sampler(answers, -(-negatives // shards.world), shards.start)
+    return Steps(RowStep(loss, shards, sampler, by_rows=by_rows), rest, until, by_rows)
 
 
 def _check(scorer: VectorScorer, settings: TrainingSettings, *, sampled: bool) -> None:
@@ -166,5 +208,8 @@ def _check(scorer: VectorScorer, settings: TrainingSettings, *, sampled: bool) -
         )
     if settings.objective != "answers":
         raise RecipeError(f"{what} need training.objective = 'answers', found {settings.objective!r}")
-    if sampled and settings.optimizer != "adagrad":
-        raise RecipeError(f"{what} need training.optimizer = 'adagrad', which keeps one number per row")
+    if sampled and scorer.n > AUTO_ABOVE and (settings.optimizer != "adagrad" or settings.negatives_until < 1):
+        raise RecipeError(
+            f"{scorer.n:,} entities need training.optimizer = 'adagrad', which keeps one number per row, and "
+            "training.negatives_until = 1"
+        )
