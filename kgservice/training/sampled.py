@@ -94,7 +94,7 @@ def sampled_softmax(
     """
     queries, candidates, bias, _ = logits
     shards, c = shards or Shards(0), len(drawn.ids)
-    among, _ = candidates.split([c, len(candidates) - c])
+    among, _ = torch.split(candidates, [c, len(candidates) - c])
     shift = -drawn.log_odds if bias is None else bias[:c] - drawn.log_odds
     place = torch.searchsorted(drawn.ids, positives.target).clamp_max_(c - 1)
     hit = drawn.ids[place] == positives.target

@@ -111,7 +111,7 @@ class RowStep:
             own = table.detach()[drawn.ids - shards.start]
         ids, place = torch.unique(torch.cat([anchor, positives.target]), return_inverse=True)
         rows = torch.cat([own, shards.fetch(table, ids)]).requires_grad_()
-        local_anchor, local_target = (place + len(own)).split([len(anchor), len(positives.target)])
+        local_anchor, local_target = torch.split(place + len(own), [len(anchor), len(positives.target)])
         softmax: Callable[[Logits], Tensor] = partial(
             sampled_softmax,
             drawn=drawn,
@@ -125,7 +125,7 @@ class RowStep:
             loss: Tensor = functional_call(self.loss, {f"scorer.{TABLE}": rows}, arguments)
             loss.backward()  # type: ignore[no-untyped-call]
         assert rows.grad is not None
-        of_own, of_fetched = rows.grad.split([len(own), len(ids)])
+        of_own, of_fetched = torch.split(rows.grad, [len(own), len(ids)])
         held = shards.mine(ids)
         self._give(table, drawn.ids - shards.start, of_own, ids[held] - shards.start, of_fetched[held])
         return loss.detach()
