@@ -30,6 +30,7 @@ from kgservice.vocabulary import Vocabulary
 
 FORMAT_VERSION = 1
 ALL_SPLITS = tuple(Split)
+Ids = npt.NDArray[np.int32]
 Level = OneOf["triple", "statement"]
 
 
@@ -40,7 +41,7 @@ class AnswerIndex:
     Attributes:
         keys: uint64 `[u]`, sorted and distinct.
         answers: ragged `[u]`, sorted and distinct ids.
-        first_row: int64 `[u]`, a statement each key was seen in.
+        first_row: int64 `[u]`, where each key was seen first.
     """
 
     keys: npt.NDArray[np.uint64]
@@ -157,12 +158,48 @@ class KnowledgeGraph:
         """ragged `[b]`: what the graph already states in the hole of each question.
 
         Args:
-            queries: questions for a subject, relation or object.
+            queries: questions of any slot; for a qualifier's value, what is stated of the same triple.
             level: "triple" ignores qualifiers; "statement" counts a statement only if its qualifiers are the question's.
             splits: where to look.
         """
-        index = self.answers(queries.slot, level, tuple(splits))
-        return index.lookup(self._keys(queries.slot, level, queries))
+        return self.answers(queries.slot, level, tuple(splits)).lookup(self.keys(queries, level))
+
+    def questions(self, slot: Slot, table: StatementTable) -> tuple[QueryBatch, Ids, npt.NDArray[np.int64]]:
+        """What a hole in the statements of `table` asks, with their qualifiers, and what filled it.
+
+        Returns:
+            `b` questions, int32 `[b]` answers, int64 `[b]` rows of `table`: one of each statement, or, for qualifiers,
+            one of each pair whose value is an entity, the other pairs standing beside it.
+        """
+        subject, relation, object = table.subject, table.relation, table.object
+        relations = Ragged(table.qualifier_offset, table.qualifier_relation)
+        values = Ragged(table.qualifier_offset, table.qualifier_value)
+        number = np.full(len(values.values), np.nan)
+        if len(self.literals.number):
+            literal = np.flatnonzero(values.values < 0)
+            number[literal] = self.literals.number[-1 - values.values[literal]]
+        every = np.arange(len(table))
+        if slot is not Slot.QUALIFIER:
+            filled = {Slot.SUBJECT: subject, Slot.RELATION: relation, Slot.OBJECT: object}[slot]
+            return QueryBatch(slot, subject, relation, object, relations, values, number), filled, every
+        pair = np.flatnonzero(values.values >= 0)
+        row = values.rows()[pair]
+        # All pairs of the statement, but for the one that is asked.
+        places = Ragged(values.offset, np.arange(len(number), dtype=np.int32)).take(row)
+        kept = places.values != np.repeat(pair, places.lengths)
+        offset = offsets_of(np.bincount(places.rows()[kept], minlength=len(pair)))
+        others = places.values[kept]
+        queries = QueryBatch(
+            slot,
+            subject[row],
+            relation[row],
+            object[row],
+            Ragged(offset, relations.values[others]),
+            Ragged(offset, values.values[others]),
+            number[others],
+            relations.values[pair],
+        )
+        return queries, values.values[pair], row
 
     @cached_property
     def irreflexive(self) -> npt.NDArray[np.bool_]:
@@ -185,39 +222,35 @@ class KnowledgeGraph:
             table = self.statements
             if set(splits) != set(ALL_SPLITS):
                 table = table.take(np.isin(table.split, splits))
-            keys = self._keys(slot, level, table)
-            hole = {Slot.SUBJECT: table.subject, Slot.RELATION: table.relation, Slot.OBJECT: table.object}[slot]
-            self._answer_indexes[key] = AnswerIndex.build(keys, hole)
+            queries, filled, _ = self.questions(slot, table)
+            self._answer_indexes[key] = AnswerIndex.build(self.keys(queries, level), filled)
         return self._answer_indexes[key]
 
     @cached_property
     def _answer_indexes(self) -> dict[tuple[Slot, Level, tuple[Split, ...]], AnswerIndex]:
         return {}
 
-    def _keys(self, slot: Slot, level: Level, given: QueryBatch | StatementTable) -> npt.NDArray[np.uint64]:
-        """uint64 `[m]`: the two known ids as one number; at statement level mixed with a hash of the qualifiers.
+    def keys(self, queries: QueryBatch, level: Level) -> npt.NDArray[np.uint64]:
+        """uint64 `[b]`: what is known of each question as one number; equal for equal questions.
 
-        The hash is a sum over pairs, so their order does not matter; two of 10^7 statements collide with odds of 10^-6.
+        At statement level a hash of the qualifiers is mixed in: a sum over pairs, so their order does not matter; two of
+        10^7 statements collide with odds of 10^-6.
         """
-        if slot is Slot.QUALIFIER:
-            raise GraphError("known() answers subject, relation and object questions")
         first, second, width = {
-            Slot.OBJECT: (given.subject, given.relation, self.r),
-            Slot.SUBJECT: (given.object, given.relation, self.r),
-            Slot.RELATION: (given.subject, given.object, self.n),
-        }[slot]
+            Slot.OBJECT: (queries.subject, queries.relation, self.r),
+            Slot.SUBJECT: (queries.object, queries.relation, self.r),
+            Slot.RELATION: (queries.subject, queries.object, self.n),
+            Slot.QUALIFIER: (queries.subject, queries.relation, self.r),
+        }[queries.slot]
         keys = first.astype(np.uint64) * np.uint64(width) + second.astype(np.uint64)
+        if queries.slot is Slot.QUALIFIER:
+            keys = mix(keys) + mix(_pairs(queries.asked, queries.object))
         if level == "triple":
             return keys
-        if isinstance(given, StatementTable):
-            offset, relation, value = given.qualifier_offset, given.qualifier_relation, given.qualifier_value
-        else:
-            offset, relation = given.qualifier_relation.offset, given.qualifier_relation.values
-            value = given.qualifier_value.values
-        pair = mix(relation.astype(np.uint64) << np.uint64(32) | value.astype(np.uint32).astype(np.uint64))
-        total = np.zeros(len(pair) + 1, dtype=np.uint64)
-        np.cumsum(pair, out=total[1:])
-        return mix(keys + mix(total[offset[1:]] - total[offset[:-1]]))
+        relation, value = queries.qualifier_relation, queries.qualifier_value.values
+        total = np.zeros(len(value) + 1, dtype=np.uint64)
+        np.cumsum(mix(_pairs(relation.values, value)), out=total[1:])
+        return mix(keys + mix(total[relation.offset[1:]] - total[relation.offset[:-1]]))
 
     @cached_property
     def content_hash(self) -> str:
@@ -311,6 +344,10 @@ class KnowledgeGraph:
             prefixes=meta["prefixes"],
             provenance=meta["provenance"],
         )
+
+
+def _pairs(relation: Ids, value: Ids) -> npt.NDArray[np.uint64]:
+    return relation.astype(np.uint64) << np.uint64(32) | value.astype(np.uint32).astype(np.uint64)
 
 
 def sync_tree(folder: Path) -> None:

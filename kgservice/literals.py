@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,13 @@ class Literals:
 
     def __len__(self) -> int:
         return len(self.statements)
+
+    @cached_property
+    def dates(self) -> npt.NDArray[np.bool_]:
+        """bool `[l]`: which literals are dates, whose number is a year."""
+        datatype = pc.extract_regex(self.vocabulary.names, _TYPED).field("datatype")
+        found = pc.is_in(datatype, pa.array(sorted(_DATES | {TIME}), datatype.type))
+        return np.asarray(pc.fill_null(found, False).to_numpy(zero_copy_only=False))
 
     def rows_of(self, entity: int) -> npt.NDArray[np.int64]:
         """int64: the rows of `statements` about one entity."""

@@ -27,7 +27,7 @@ from kgservice.evaluation.breakdowns import breakdowns, uncertainty
 from kgservice.evaluation.calibration import Calibration
 from kgservice.evaluation.populations import calibrate_classification, calibrate_completion, grade
 from kgservice.evaluation.ranking import Ranks, rank
-from kgservice.graph import KnowledgeGraph
+from kgservice.graph import KnowledgeGraph, Level
 from kgservice.index import Index
 from kgservice.query import QueryBatch, Slot
 from kgservice.recipe import ModelSettings, Recipe
@@ -98,7 +98,7 @@ def prepare_graph(recipe: Recipe, home: Path, base: Path) -> KnowledgeGraph:
     if settings.dataset is not None:
         datasets.fetch(settings.dataset, progress=True)
         sources = datasets.files(settings.dataset)
-    key = _digest(__version__, settings.model_dump(mode="json"), _stamps(sources))
+    key = _digest(__version__, settings.model_dump(mode="json", exclude={"filter"}), _stamps(sources))
     folder = home / "builds" / f"graph-{key}"
     if not (folder / "graph.json").exists():
         with _stage("ingest"):
@@ -140,11 +140,12 @@ def train(
     if settings.weights.path is not None:
         with _stage(f"import {name}"):
             imported = imports.load(settings, graph, base or Path())
-        judge = validation(graph, settings)
+        judge = validation(graph, settings, recipe.graph.filter)
         history = History(best_validation=judge(imported.scorer) if judge else 0.0)
-        return _measured(imported.settings, name, imported.scorer, history, graph, {"imported": imported.report})
+        origin: dict[str, Any] = {"imported": imported.report}
+        return _measured(imported.settings, name, imported.scorer, history, graph, recipe.graph.filter, origin)
     scorer, history, origin = learn(recipe, name, graph, home, former)
-    return _measured(settings, name, scorer, history, graph, origin)
+    return _measured(settings, name, scorer, history, graph, recipe.graph.filter, origin)
 
 
 def _measured(
@@ -153,6 +154,7 @@ def _measured(
     scorer: VectorScorer,
     history: History,
     graph: KnowledgeGraph,
+    level: Level,
     origin: Mapping[str, Any],
 ) -> TrainedModel:
     """Index, rank and calibrate; `origin` goes into the metrics of the training."""
@@ -160,13 +162,14 @@ def _measured(
     with _stage(f"index {name}"):
         index, index_figures = build_index(scorer, settings.index, graph)
     with _stage(f"evaluate {name}"):
-        valid, test = rank(scorer, graph, Split.VALID), rank(scorer, graph, Split.TEST)
+        valid, test = (rank(scorer, graph, split, level=level) for split in (Split.VALID, Split.TEST))
+        qualified = _qualified(scorer, graph, test, level)
         parts, spread = breakdowns(test, graph, Split.TEST), uncertainty(scorer, graph)
     with _stage(f"calibrate {name}"):
         calibrated = calibrate(scorer, index, graph, settings)
     metrics = {
         "valid": valid.report(graph),
-        "test": {**test.report(graph), **parts},
+        "test": {**test.report(graph), **parts, **qualified},
         **({"uncertainty": spread} if spread else {}),
         "seeds": [settings.training.seed],
         "training": {**asdict(history), "duration_s": history.duration_s, **origin},
@@ -199,7 +202,7 @@ def learn(
         scorer,
         graph,
         settings.training,
-        validate=validation(graph, settings),
+        validate=validation(graph, settings, recipe.graph.filter),
         checkpoint=home / "builds" / f"{recipe.name}-{name}-{fingerprint}.safetensors",
         fingerprint=fingerprint,
         title=name,
@@ -216,6 +219,7 @@ def _fingerprint(
     parts: list[Any] = [
         __version__,
         settings.model_dump(mode="json", exclude={"index", "calibration"}),
+        recipe.graph.filter,
         graph.content_hash,
     ]
     if former is not None:
@@ -443,7 +447,32 @@ def _write_report(recipe: Recipe, graph: KnowledgeGraph, trained: list[TrainedMo
     write_report(path, title=recipe.description or recipe.name, graph=graph, models=models, details=details)
 
 
-def validation(graph: KnowledgeGraph, settings: ModelSettings) -> Callable[[VectorScorer], float] | None:
+def _qualified(scorer: VectorScorer, graph: KnowledgeGraph, test: Ranks, level: Level) -> dict[str, Any]:
+    """Where statements have qualifiers: ranks by either filter, how much was cut, and the ranks of qualifiers' values."""
+    if not len(graph.statements.qualifier_relation):
+        return {}
+    other: Level = "triple" if level == "statement" else "statement"
+    figures = {level: test.figures(), other: rank(scorer, graph, Split.TEST, level=other).figures()}
+    pairs = np.diff(graph.statements.qualifier_offset)
+    reads = scorer.reads or 0
+    found: dict[str, Any] = {
+        "filter": level,
+        "by_filter": figures,
+        "qualifiers": {
+            "read": reads,
+            "pairs": int(pairs.sum()),
+            "cut_pairs": int(np.maximum(pairs - reads, 0).sum()),
+            "cut_statements": int((pairs > reads).sum()),
+        },
+    }
+    if Slot.QUALIFIER in scorer.slots:
+        found["values"] = rank(scorer, graph, Split.TEST, level=level, slots=(Slot.QUALIFIER,)).figures()
+    return found
+
+
+def validation(
+    graph: KnowledgeGraph, settings: ModelSettings, level: Level = "triple"
+) -> Callable[[VectorScorer], float] | None:
     """What a training is judged by: the filtered realistic MRR of the validation split, or of its part that settings name."""
     table = graph.statements.in_split(Split.VALID)
     if not len(table):
@@ -452,7 +481,7 @@ def validation(graph: KnowledgeGraph, settings: ModelSettings) -> Callable[[Vect
     if limit is not None and limit < len(table):
         random = np.random.default_rng(settings.training.seed)
         table = table.take(np.sort(random.choice(len(table), limit, replace=False)))
-    return lambda scorer: rank(scorer, graph, table).figures()["mrr"]
+    return lambda scorer: rank(scorer, graph, table, level=level).figures()["mrr"]
 
 
 def _stamps(sources: Sequence[Path]) -> list[tuple[str, int, int]]:

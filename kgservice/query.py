@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -30,7 +31,10 @@ class QueryBatch:
     Attributes:
         slot: what is asked for.
         subject, relation, object: int32 `[b]`; the asked one is ignored and by habit -1.
-        qualifier_relation, qualifier_value: ragged `[b]` lists of pairs that hold beside the statement.
+        qualifier_relation, qualifier_value: ragged `[b]` lists of pairs that hold beside the statement. A value is an
+            entity, or a literal as `-1 - id`.
+        qualifier_number: float64, as long as the values: what each literal measures, NaN for what is no number.
+        asked: int32 `[b]`: where a qualifier's value is asked for, the relation of that qualifier.
     """
 
     slot: Slot
@@ -39,13 +43,23 @@ class QueryBatch:
     object: Ids
     qualifier_relation: Ragged = field(default=None)  # type: ignore[assignment]
     qualifier_value: Ragged = field(default=None)  # type: ignore[assignment]
+    qualifier_number: npt.NDArray[np.float64] = field(default=None)  # type: ignore[arg-type]
+    asked: Ids = field(default=None)  # type: ignore[arg-type]
 
     def __post_init__(self) -> None:
         if not len(self.subject) == len(self.relation) == len(self.object):
             raise InvalidQuestion("subject, relation and object must have the same length")
-        for name in ("qualifier_relation", "qualifier_value"):
+        if self.slot is Slot.QUALIFIER and self.asked is None:
+            raise InvalidQuestion("a question for a qualifier's value names the qualifier's relation")
+        defaults: dict[str, Callable[[], object]] = {
+            "qualifier_relation": lambda: Ragged.empty(len(self)),
+            "qualifier_value": lambda: Ragged.empty(len(self)),
+            "qualifier_number": lambda: np.full(len(self.qualifier_value.values), np.nan),
+            "asked": lambda: np.full(len(self), -1, np.int32),
+        }
+        for name, default in defaults.items():
             if getattr(self, name) is None:
-                object.__setattr__(self, name, Ragged.empty(len(self)))
+                object.__setattr__(self, name, default())
 
     @classmethod
     def objects(cls, subject: npt.ArrayLike, relation: npt.ArrayLike) -> QueryBatch:
@@ -74,13 +88,16 @@ class QueryBatch:
         """The questions at `rows`."""
         rows = np.asarray(rows)
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+        pairs = Ragged(self.qualifier_value.offset, np.arange(len(self.qualifier_number), dtype=np.int32)).take(rows)
         return QueryBatch(
             self.slot,
             self.subject[rows],
             self.relation[rows],
             self.object[rows],
-            self.qualifier_relation.take(rows),
-            self.qualifier_value.take(rows),
+            Ragged(pairs.offset, self.qualifier_relation.values[pairs.values]),
+            Ragged(pairs.offset, self.qualifier_value.values[pairs.values]),
+            self.qualifier_number[pairs.values],
+            self.asked[rows],
         )
 
 

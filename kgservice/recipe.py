@@ -42,6 +42,11 @@ class GraphSettings(_Settings):
         "relative to the recipe.",
     )
     format: str | None = Field(None, description="Format of `sources`; by default told from their names.")
+    filter: Literal["triple", "statement"] = Field(
+        "triple",
+        description="Which known answers are left out of ranks: those of the same triple, whatever its qualifiers, or those "
+        "with the question's qualifiers alone. Both are reported; models are chosen by this one.",
+    )
     split: SplitSettings = Field(SplitSettings(), description="Used where the graph brings no validation split.")
 
     @model_validator(mode="after")
@@ -105,6 +110,9 @@ class TrainingSettings(_Settings):
     relation_dropout: float = Field(0.0, ge=0, lt=1, description="Share of coordinates dropped in the relation's row.")
     relation_prediction: float = Field(
         0.0, ge=0, description="Weight of a second loss that predicts the relation (Chen et al. 2021)."
+    )
+    qualifier_values: bool = Field(
+        True, description="Ask for the values of qualifiers too; for scorers that read qualifiers."
     )
     averaging: float = Field(
         0.0,
@@ -176,6 +184,34 @@ class WeightsSettings(_Settings):
     transposed: bool = Field(False, description="`arrays`, RESCAL: the matrices score oᵀ R s.")
 
 
+class TransformerSettings(_Settings):
+    """The sequence encoder of a model that reads qualifiers."""
+
+    layers: int = Field(2, ge=1, description="Of attention and feed-forward.")
+    heads: int = Field(4, ge=1, description="Of attention; they share the width.")
+    hidden: int = Field(0, ge=0, description="Width of the feed-forward, or of each expert; 0 is four times the width.")
+    experts: int = Field(
+        0, ge=0, description="Feed-forwards of which every token takes the best two; 0 is a single one."
+    )
+    input_dropout: float = Field(0.0, ge=0, lt=1, description="Share of coordinates dropped in what enters.")
+    dropout: float = Field(0.1, ge=0, lt=1, description="The same in attention and after every part.")
+    qualifiers: int = Field(6, ge=0, description="Pairs read of a question, the rest is cut; 0 is blind to them.")
+    roles: bool = Field(
+        True,
+        description="Tokens know their place in the statement and values their relation. Without, relation and value of a "
+        "pair are two tokens that know neither, as HyperFormer was published.",
+    )
+    neighbours: int = Field(
+        0, ge=0, description="Facts of the known entity drawn beside each question, in training; 3 as published."
+    )
+    aggregation: Literal["none", "distmult", "transe", "complex", "rotate"] = Field(
+        "none", description="How relation and value of each pair become one vector that meets the relation."
+    )
+    interaction: bool = Field(
+        False, description="A convolution over entity, relation and qualifiers, and a second pass, in training."
+    )
+
+
 class ModelSettings(_Settings):
     """One model of a release."""
 
@@ -183,6 +219,7 @@ class ModelSettings(_Settings):
     width: int = Field(200, ge=2, description="Reals per entity.")
     initial_scale: float = Field(0.01, gt=0, description="Standard deviation of the initial weights.")
     reciprocal: bool = Field(True, description="Give every inverse relation a row of its own.")
+    transformer: TransformerSettings = Field(TransformerSettings(), description="See [models.NAME.transformer].")
     index: str = Field("exact", description="`exact`, or a FAISS factory string such as `IVF256,SQ8`.")
     training: TrainingSettings = Field(TrainingSettings(), description="See [models.NAME.training].")
     calibration: CalibrationSettings = Field(CalibrationSettings(), description="See [models.NAME.calibration].")

@@ -293,7 +293,7 @@ def _run(
         suggested = {name: _suggest(trial, name, span) for name, span in space.items()}
         settings = with_settings(recipe, model, suggested).models[model]
         scorer = scorers.build(settings, n=graph.n, r=graph.r)
-        judge, training = validation(graph, settings), settings.training
+        judge, training = validation(graph, settings, recipe.graph.filter), settings.training
         assert judge is not None
         made = 0
 

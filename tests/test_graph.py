@@ -157,5 +157,3 @@ def test_contradictions():
         KnowledgeGraph(
             entities, relations, StatementTable.empty(), types=Types.build(Vocabulary.build("T"), [0], [0], n=1)
         )
-    with pytest.raises(GraphError, match=r"known\(\) answers"):
-        KnowledgeGraph(entities, relations, StatementTable.empty()).answers(Slot.QUALIFIER)

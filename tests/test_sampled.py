@@ -145,7 +145,7 @@ def test_a_step_over_rows_gives_the_gradient_of_a_dense_one(name: str) -> None:
     ]
     for step in (DenseStep(loss), *steps):
         scorer.zero_grad()
-        value = step(*batch, generator)
+        value = step(batch, generator)
         assert scorer.entity.grad is not None
         assert scorer.entity.grad.is_sparse == step.by_rows
         gradients.append([value, *(p.grad.to_dense() for p in scorer.parameters() if p.grad is not None)])
@@ -162,7 +162,7 @@ def test_rows_out_of_use_keep_their_weights() -> None:
     loss = BatchLoss(scorer, chosen.training, Workspace(torch.float32))
     sampler, generator = Sampler(torch.ones(graph.n), 2), torch.Generator().manual_seed(0)
     batch = next(questions.batches(3, generator, "triples"))
-    RowStep(loss, Shards(graph.n), sampler, by_rows=True)(*batch, generator)
+    RowStep(loss, Shards(graph.n), sampler, by_rows=True)(batch, generator)
     assert scorer.entity.grad is not None
     assert len(scorer.entity.grad.coalesce().indices()[0]) <= 2 + 3 + len(batch[2].target)
 

@@ -144,7 +144,7 @@ def test_questions_hold_every_training_statement_twice() -> None:
 def test_batches_hold_every_question_once_and_weigh_one(weighting: str) -> None:
     questions = Questions.of(ring(), TRAIN, torch.device("cpu"))
     seen = []
-    for anchor, relation, positives in questions.batches(7, torch.Generator().manual_seed(0), weighting):
+    for anchor, relation, positives, _ in questions.batches(7, torch.Generator().manual_seed(0), weighting):
         seen += list(zip(anchor.tolist(), relation.tolist(), strict=True))
         assert float(positives.weight[positives.question].sum()) == pytest.approx(1, rel=1e-5)
         assert len(positives.target) == int(positives.offset[-1])

@@ -6,6 +6,7 @@ A rank is 1 + (candidates that score better) − (known answers among them); not
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,7 +27,8 @@ from kgservice.statements import Split, StatementTable
 
 HITS = (1, 3, 10)
 Kind = Literal["optimistic", "realistic", "pessimistic"]
-SIDES = {Slot.OBJECT: "tail", Slot.SUBJECT: "head"}
+SIDES = {Slot.OBJECT: "tail", Slot.SUBJECT: "head", Slot.QUALIFIER: "value"}
+ENTITIES = (Slot.OBJECT, Slot.SUBJECT)
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class Ranks:
     """One row per held-out statement and side.
 
     Attributes:
-        side: the missing slot of each row, as "head" or "tail".
-        subject, relation, object: int32 `[t]`.
+        side: the missing slot of each row, as "head", "tail" or "value" (of a qualifier).
+        subject, relation, object: int32 `[t]`; the relation of a "value" is the qualifier's.
         better, equal: int64 `[t]`: candidates above and beside the true answer, known answers and itself removed.
         candidates: int64 `[t]`: how many competed, the true answer included.
         unseen: bool `[t]`: whether the statement holds an entity that no training statement has.
@@ -94,7 +96,7 @@ class Ranks:
         return {
             "filtered": overall,
             "intervals": self.intervals(),
-            "by_side": {side: self.where(self.side == side).figures() for side in SIDES.values()},
+            "by_side": {SIDES[slot]: self.where(self.side == SIDES[slot]).figures() for slot in ENTITIES},
             "by_relation": by_relation,
             "unseen": {
                 "rows": int(self.unseen.sum()),
@@ -109,15 +111,19 @@ def rank(
     split: Split | StatementTable,
     *,
     level: Level = "triple",
+    slots: Sequence[Slot] = ENTITIES,
     batch_size: int = 512,
     progress: bool = False,
 ) -> Ranks:
-    """Rank the true subject and object of every held-out statement among all entities.
+    """Rank the true subject and object of every held-out statement, or its qualifiers' values, among all entities.
+
+    A scorer that reads qualifiers is asked with those of the statement.
 
     Args:
         scorer: anything that scores subject and object questions.
         graph: its statements of all splits are the filter.
         split: which statements, or the statements themselves.
+        slots: which parts of a statement; of qualifiers, the values that are entities.
         level: whether a known answer must have the question's qualifiers; see `KnowledgeGraph.known`.
         batch_size: questions per step at most; fewer where their scores would leave the processor's cache.
         progress: show a bar on a terminal.
@@ -125,27 +131,21 @@ def rank(
     table = split if isinstance(split, StatementTable) else graph.statements.in_split(split)
     unseen = ~(graph.seen[table.subject] & graph.seen[table.object])
     parts = []
-    for slot, side in SIDES.items():
-        target = table.object if slot is Slot.OBJECT else table.subject
-        anchor = table.subject if slot is Slot.OBJECT else table.object
+    distinct: Level = "triple" if getattr(scorer, "reads", None) is None else "statement"
+    for slot in slots:
+        queries, target, row = graph.questions(slot, table)
         # Distinct questions: each is scored once, however many of its answers are held out.
-        keys = anchor.astype(np.int64) * graph.r + table.relation
+        keys = graph.keys(queries, level if level == "statement" else distinct)
         _, first, question = np.unique(keys, return_index=True, return_inverse=True)
-        queries = _queries(slot, table.take(first) if len(first) else table, graph)
+        relation = queries.asked if slot is Slot.QUALIFIER else queries.relation
+        part = (np.full(len(row), SIDES[slot]), queries.subject, relation, queries.object)
+        queries = queries.take(first)
         known = graph.known(queries, level)
-        counts = _count(scorer, queries, known, question, target, graph.n, batch_size, progress, side)
+        counts = _count(scorer, queries, known, question, target, graph.n, batch_size, progress, SIDES[slot])
         candidates = graph.n - known.lengths[question] + 1
-        parts.append(
-            (np.full(len(table), side), table.subject, table.relation, table.object, *counts, candidates, unseen)
-        )
+        parts.append((*part, *counts, candidates, unseen[row]))
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     return Ranks(*columns)
-
-
-def _queries(slot: Slot, table: StatementTable, graph: KnowledgeGraph) -> QueryBatch:
-    if slot is Slot.OBJECT:
-        return QueryBatch.objects(table.subject, table.relation)
-    return QueryBatch.subjects(table.relation, table.object)
 
 
 def _count(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 SCORERS = {
     "complex": "kgservice.scorers.bilinear:ComplEx",
     "distmult": "kgservice.scorers.bilinear:DistMult",
+    "hyperformer": "kgservice.scorers.hyperformer:HyperFormer",
     "nfe1": "kgservice.scorers.flow:NFE1",
     "nfe1-mean": "kgservice.scorers.flow:NFE1Mean",
     "nfe1-spread": "kgservice.scorers.flow:NFE1Spread",

@@ -8,14 +8,18 @@ from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kgservice.errors import InvalidQuestion, RecipeError, UnknownRelation
+from kgservice.graph import KnowledgeGraph
 from kgservice.query import QueryBatch, Slot
 from kgservice.recipe import ModelSettings
+from kgservice.scorers.context import Context
 from kgservice.similarity import Metric, similarity
+from kgservice.statements import Split
 
 
 @runtime_checkable
@@ -45,6 +49,20 @@ class Logits(NamedTuple):
     offset: Tensor | None = None
 
 
+class Term(NamedTuple):
+    """One of the losses of a training step.
+
+    Attributes:
+        logits: of `b` questions.
+        weight: of this loss.
+        target: int64 `[b]`, the one true answer of each question, all counting the same; None: those of the batch.
+    """
+
+    logits: Logits
+    weight: float = 1.0
+    target: Tensor | None = None
+
+
 class VectorScorer(nn.Module):
     """A scorer under the law `scores ≡ metric(query_vectors, candidate vectors)`.
 
@@ -52,12 +70,14 @@ class VectorScorer(nn.Module):
         metric: "ip", or "l2" as the negative squared distance, for subject and object questions.
         relation_metric: the same for relation questions.
         slots: the holes it answers.
+        reads: how many of a question's qualifiers it reads; None where it is blind to them.
         n, r: entities and relations.
     """
 
     metric: ClassVar[Metric]
     relation_metric: ClassVar[Metric] = "ip"
     slots: frozenset[Slot] = frozenset({Slot.SUBJECT, Slot.RELATION, Slot.OBJECT})
+    reads: int | None = None
     n: int
     r: int
 
@@ -79,16 +99,24 @@ class VectorScorer(nn.Module):
         """float32 `[r, d']`: what may fill a relation."""
 
     @abstractmethod
-    def logits(self, anchor: Tensor, relation: Tensor) -> Logits:
+    def logits(self, anchor: Tensor, relation: Tensor, context: Context | None = None) -> Logits:
         """The parts of a training step's scores, dropout applied while training.
 
         Args:
             anchor: int64 `[b]`, entity ids.
             relation: int64 `[b]`, in `[0, 2r)`, inverses in the upper half.
+            context: the qualifiers of the questions; given to a scorer that reads some.
         """
 
+    def prepare(self, graph: KnowledgeGraph, splits: tuple[Split, ...]) -> None:
+        """Look at what will be learnt, before a training's first step: scales of numbers, facts beside an entity."""
+
+    def terms(self, anchor: Tensor, relation: Tensor, context: Context | None = None) -> list[Term]:
+        """What a training step over all entities makes losses of: by default the logits alone."""
+        return [Term(self.logits(anchor, relation, context))]
+
     @abstractmethod
-    def relation_logits(self, anchor: Tensor, target: Tensor) -> Logits:
+    def relation_logits(self, anchor: Tensor, target: Tensor, context: Context | None = None) -> Logits:
         """The parts of the scores of all `2r` relations and inverses between two entities, for relation prediction."""
 
     @abstractmethod
@@ -109,18 +137,83 @@ class VectorScorer(nn.Module):
 
     def scores(self, queries: QueryBatch) -> Tensor:
         """float32 `[b, n]`, or `[b, r]` for a missing relation; higher is better."""
+        self._check(queries)
+        vectors = self.query_vectors(queries)
+        return similarity(vectors, self.candidate_vectors(queries.slot), self.metric_of(queries.slot))
+
+    def _check(self, queries: QueryBatch) -> None:
         if queries.slot not in self.slots:
             asked = ", ".join(sorted(self.slots))
             raise InvalidQuestion(f"{type(self).__name__} answers {asked} questions, not {queries.slot}")
-        vectors = self.query_vectors(queries)
-        return similarity(vectors, self.candidate_vectors(queries.slot), self.metric_of(queries.slot))
 
     def metric_of(self, slot: Slot) -> Metric:
         """How query and candidate vectors are compared for a hole."""
         return self.relation_metric if slot is Slot.RELATION else self.metric
 
 
-class EmbeddingScorer(VectorScorer):
+class TableScorer(VectorScorer):
+    """A scorer with one row per entity, in `entity`, float32 `[n, width]`."""
+
+    entity: nn.Parameter
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._gathered: list[tuple[Tensor, Tensor]] | None = None
+
+    def rows_of(self, entity: Tensor) -> Tensor:
+        """float `[b, width]`, differentiable: rows of the table.
+
+        Within `collecting` the gradient of these few rows is kept apart and added to the table's in place; autograd alone
+        would copy the whole table's gradient for every gather.
+        """
+        if self._gathered is None:
+            return F.embedding(entity, self.entity, sparse=True)
+        rows = self.entity.detach()[entity].requires_grad_()
+        self._gathered.append((entity, rows))
+        return rows
+
+    @contextmanager
+    def collecting(self, table: Tensor | None = None) -> Iterator[None]:
+        """A training step, from the first gather to the end of the backward pass.
+
+        Args:
+            table: a leaf that stands in the place of `entity` during the step.
+        """
+        table = self.entity if table is None else table
+        self._gathered = []
+        try:
+            yield
+            for entity, rows in self._gathered:
+                if rows.grad is not None:
+                    if table.grad is None:
+                        table.grad = torch.zeros_like(table)
+                    table.grad.index_add_(0, entity, rows.grad)
+        finally:
+            self._gathered = None
+
+    def entity_vectors(self) -> Tensor:
+        """float32 `[n, width]`."""
+        return self.entity
+
+    def _directed(self, queries: QueryBatch) -> Tensor:
+        """int64 `[b]`: the relations of entity questions in `[0, 2r)`; a subject question has the inverse one."""
+        relation = queries.relation.astype(np.int64)
+        if len(relation) and not (0 <= relation.min() and relation.max() < self.r):
+            raise UnknownRelation(str(relation[(relation < 0) | (relation >= self.r)][0]), f"in [0, {self.r})")
+        shift = self.r if queries.slot is Slot.SUBJECT else 0
+        return torch.from_numpy(relation + shift).to(self.entity.device)
+
+    def _rows(self, entities: np.ndarray) -> Tensor:
+        return F.embedding(torch.from_numpy(self._valid(entities)).to(self.entity.device), self.entity)
+
+    def _valid(self, entities: np.ndarray) -> npt.NDArray[np.int64]:
+        """int64 `[b]`: the same ids, all of entities there are."""
+        if len(entities) and not (0 <= entities.min() and entities.max() < self.n):
+            raise InvalidQuestion(f"entity ids must be in [0, {self.n}), found [{entities.min()}, {entities.max()}]")
+        return entities.astype(np.int64)
+
+
+class EmbeddingScorer(TableScorer):
     """A row per entity and relation, folded by a formula that a subclass gives.
 
     A subject question asks the object question of the inverse relation: a row of its own when `reciprocal`
@@ -151,7 +244,6 @@ class EmbeddingScorer(VectorScorer):
         self.entity_dropout, self.relation_dropout = entity_dropout, relation_dropout
         self.candidate_dropout = candidate_dropout
         rows = 2 * r if reciprocal else r
-        self._gathered: list[tuple[Tensor, Tensor]] | None = None
         self.entity = nn.Parameter(torch.randn(n, width) * initial_scale)
         self.relation = nn.Parameter(self.initial_relations(rows, initial_scale))
 
@@ -204,37 +296,6 @@ class EmbeddingScorer(VectorScorer):
         """float `[b]`: the sum of cubed absolute values of each row."""
         return cubed(rows, pairs=False)
 
-    def rows_of(self, entity: Tensor) -> Tensor:
-        """float `[b, width]`, differentiable: rows of the table.
-
-        Within `collecting` the gradient of these few rows is kept apart and added to the table's in place; autograd alone
-        would copy the whole table's gradient for every gather.
-        """
-        if self._gathered is None:
-            return F.embedding(entity, self.entity, sparse=True)
-        rows = self.entity.detach()[entity].requires_grad_()
-        self._gathered.append((entity, rows))
-        return rows
-
-    @contextmanager
-    def collecting(self, table: Tensor | None = None) -> Iterator[None]:
-        """A training step, from the first gather to the end of the backward pass.
-
-        Args:
-            table: a leaf that stands in the place of `entity` during the step.
-        """
-        table = self.entity if table is None else table
-        self._gathered = []
-        try:
-            yield
-            for entity, rows in self._gathered:
-                if rows.grad is not None:
-                    if table.grad is None:
-                        table.grad = torch.zeros_like(table)
-                    table.grad.index_add_(0, entity, rows.grad)
-        finally:
-            self._gathered = None
-
     def relation_rows(self, relation: Tensor) -> Tensor:
         """float `[b, relation width]` for ids in `[0, 2r)`."""
         if self.reciprocal:
@@ -243,7 +304,7 @@ class EmbeddingScorer(VectorScorer):
         inverse = (relation >= self.r).unsqueeze(1)
         return torch.where(inverse, self.invert(rows), rows)
 
-    def logits(self, anchor: Tensor, relation: Tensor) -> Logits:
+    def logits(self, anchor: Tensor, relation: Tensor, context: Context | None = None) -> Logits:
         """See `VectorScorer.logits`; a squared distance is products and two lengths."""
         anchors = F.dropout(self.rows_of(anchor), self.entity_dropout, self.training)
         relations = F.dropout(self.relation_rows(relation), self.relation_dropout, self.training)
@@ -253,7 +314,7 @@ class EmbeddingScorer(VectorScorer):
             offset=self.question_constant(anchors, relations, queries)
         )
 
-    def relation_logits(self, anchor: Tensor, target: Tensor) -> Logits:
+    def relation_logits(self, anchor: Tensor, target: Tensor, context: Context | None = None) -> Logits:
         """See `VectorScorer.relation_logits`."""
         query = self.relation_query(*self.rows_of(torch.cat([anchor, target])).chunk(2))
         rows = self.relation if self.reciprocal else torch.cat([self.relation, self.invert(self.relation)])
@@ -267,10 +328,6 @@ class EmbeddingScorer(VectorScorer):
         """See `VectorScorer.relation_penalty`."""
         return self.cubes(self.relation_rows(relation))
 
-    def entity_vectors(self) -> Tensor:
-        """float32 `[n, width]`."""
-        return self.entity
-
     def relation_vectors(self) -> Tensor:
         """float32 `[r, d']`, the direct relations."""
         return self.relation_candidates(self.relation[: self.r])
@@ -279,18 +336,7 @@ class EmbeddingScorer(VectorScorer):
         """See `VectorScorer.query_vectors`."""
         if queries.slot is Slot.RELATION:
             return self.relation_query(self._rows(queries.subject), self._rows(queries.object))
-        relation = queries.relation.astype(np.int64)
-        if len(relation) and not (0 <= relation.min() and relation.max() < self.r):
-            raise UnknownRelation(str(relation[(relation < 0) | (relation >= self.r)][0]), f"in [0, {self.r})")
-        if queries.slot is Slot.SUBJECT:
-            relation = relation + self.r
-        ids = torch.from_numpy(relation).to(self.entity.device)
-        return self.fold(self._rows(queries.anchor), self.relation_rows(ids))
-
-    def _rows(self, entities: np.ndarray) -> Tensor:
-        if len(entities) and not (0 <= entities.min() and entities.max() < self.n):
-            raise InvalidQuestion(f"entity ids must be in [0, {self.n}), found [{entities.min()}, {entities.max()}]")
-        return F.embedding(torch.from_numpy(entities.astype(np.int64)).to(self.entity.device), self.entity)
+        return self.fold(self._rows(queries.anchor), self.relation_rows(self._directed(queries)))
 
 
 def cubed(rows: Tensor, *, pairs: bool) -> Tensor:

@@ -119,7 +119,9 @@ def fit(
     shards = Shards.of(scorer.n)
     shards.cut(scorer)
     scorer.to(device)
-    questions = Questions.of(graph, tuple(Split[name.upper()] for name in settings.splits), device)
+    splits = tuple(Split[name.upper()] for name in settings.splits)
+    scorer.prepare(graph, splits)
+    questions = Questions.of(graph, splits, device, reads=scorer.reads, values=settings.qualifier_values)
     precision = resolve_precision(settings.precision, device)
     if (settings.objective == "distil") != (teacher is not None):
         raise RecipeError(f"training.objective is {settings.objective!r}: only 'distil' has a teacher, and needs one")
@@ -209,15 +211,13 @@ def _run_epoch(
     answers = batch = 0
     with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
         torch.manual_seed(seed)
-        for batch, (anchor, relation, positives) in enumerate(
-            questions.batches(settings.batch_size, order, settings.weighting), 1
-        ):
+        for batch, asked in enumerate(questions.batches(settings.batch_size, order, settings.weighting), 1):
             optimizer.zero_grad(set_to_none=True)
-            loss = step(anchor, relation, positives, drawing)
+            loss = step(asked, drawing)
             optimizer.step()
             losses[(batch - 1) % CHECK_EVERY] = loss
-            total += loss * len(positives.target)
-            answers += len(positives.target)
+            total += loss * len(asked.positives.target)
+            answers += len(asked.positives.target)
             if number == batch == 1:
                 history.first_loss = float(loss)
             if batch % CHECK_EVERY == 0:

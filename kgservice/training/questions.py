@@ -4,27 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from kgservice.graph import KnowledgeGraph
+from kgservice.graph import KnowledgeGraph, Level
 from kgservice.query import Slot
+from kgservice.scorers.context import Context
 from kgservice.statements import Split
 from kgservice.training.objectives import Positives, Soft
 
 
+class Batch(NamedTuple):
+    """Some distinct questions and their answers.
+
+    Attributes:
+        anchor, relation: int64 `[b]`, see `Questions`.
+        positives: the true answers.
+        context: the qualifiers, where the questions have some.
+    """
+
+    anchor: Tensor
+    relation: Tensor
+    positives: Positives
+    context: Context | None = None
+
+
 @dataclass(frozen=True)
 class Questions:
-    """`u` distinct (anchor, relation) pairs of both directions with all their true answers.
+    """`u` distinct questions of both directions with all their true answers.
 
     Attributes:
         anchor: int64 `[u]`.
         relation: int64 `[u]`, in `[0, 2r)`; an inverse asks for the subject.
         offset: int64 `[u + 1]`.
         target: int64 `[a]`, the answers of question i at `offset[i] : offset[i + 1]`.
+        context: their qualifiers, for scorers that read some; then equal questions with other qualifiers are others.
         soft: what a teacher answers to every question, in a distillation.
     """
 
@@ -32,36 +49,63 @@ class Questions:
     relation: Tensor
     offset: Tensor
     target: Tensor
+    context: Context | None = None
     soft: Soft | None = None
 
     @classmethod
-    def of(cls, graph: KnowledgeGraph, splits: tuple[Split, ...], device: torch.device) -> Questions:
-        """Group the statements of `splits` by question."""
-        anchors, relations, lengths, targets = [], [], [], []
-        for slot, shift in ((Slot.OBJECT, 0), (Slot.SUBJECT, graph.r)):
-            index = graph.answers(slot, "triple", splits)
-            anchors.append((index.keys // np.uint64(graph.r)).astype(np.int64))
-            relations.append((index.keys % np.uint64(graph.r)).astype(np.int64) + shift)
+    def of(
+        cls,
+        graph: KnowledgeGraph,
+        splits: tuple[Split, ...],
+        device: torch.device,
+        *,
+        reads: int | None = None,
+        values: bool = False,
+    ) -> Questions:
+        """Group the statements of `splits` by question.
+
+        Args:
+            graph: what is learnt.
+            splits: of its statements.
+            device: where the questions stay.
+            reads: how many qualifiers of each question are read; None: questions do without.
+            values: ask for the values of qualifiers too; for a scorer that reads some.
+        """
+        table = graph.statements
+        if set(splits) != set(Split):
+            table = table.take(np.isin(table.split, splits))
+        level: Level = "triple" if reads is None else "statement"
+        slots = [Slot.OBJECT, Slot.SUBJECT] + [Slot.QUALIFIER] * (values and reads is not None)
+        anchors, relations, lengths, targets, contexts = [], [], [], [], []
+        for slot in slots:
+            index = graph.answers(slot, level, splits)
+            queries = graph.questions(slot, table)[0].take(index.first_row)
+            anchors.append(queries.anchor.astype(np.int64))
+            relations.append(queries.relation.astype(np.int64) + (graph.r if slot is Slot.SUBJECT else 0))
             lengths.append(index.answers.lengths)
             targets.append(index.answers.values.astype(np.int64))
+            if reads is not None:
+                contexts.append(Context.of(queries, reads))
         offset = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
         columns = (np.concatenate(anchors), np.concatenate(relations), offset, np.concatenate(targets))
         anchor, relation, bounds, target = (
             torch.from_numpy(np.ascontiguousarray(column)).to(device) for column in columns
         )
-        return cls(anchor, relation, bounds, target)
+        context = Context.joined(contexts).to(device) if contexts else None
+        return cls(anchor, relation, bounds, target, context)
 
     def __len__(self) -> int:
         return len(self.anchor)
 
     def batches(
         self, size: int, generator: torch.Generator, weighting: Literal["triples", "questions"]
-    ) -> Iterator[tuple[Tensor, Tensor, Positives]]:
-        """Every question once, in random order, as (anchor, relation, positives) of `size` questions."""
+    ) -> Iterator[Batch]:
+        """Every question once, in random order, `size` of them at a time."""
         order = torch.randperm(len(self), generator=generator).to(self.anchor.device)
         for start in range(0, len(order), size):
             rows = order[start : start + size]
-            yield self.anchor[rows], self.relation[rows], self._positives(rows, weighting)
+            context = None if self.context is None else self.context.take(rows)
+            yield Batch(self.anchor[rows], self.relation[rows], self._positives(rows, weighting), context)
 
     def _positives(self, rows: Tensor, weighting: Literal["triples", "questions"]) -> Positives:
         start = self.offset[rows]

@@ -13,10 +13,11 @@ from torch.func import functional_call
 
 from kgservice.errors import RecipeError
 from kgservice.recipe import TrainingSettings
-from kgservice.scorers.base import EmbeddingScorer, Logits, VectorScorer
+from kgservice.scorers.base import Logits, TableScorer, VectorScorer
+from kgservice.scorers.context import Context
 from kgservice.training.distillation import distilled
 from kgservice.training.objectives import OBJECTIVES, Positives, Workspace, softmax
-from kgservice.training.questions import Questions
+from kgservice.training.questions import Batch, Questions
 from kgservice.training.sampled import AUTO_ABOVE, Drawn, Sampler, negatives_of, sampled_softmax
 from kgservice.training.sharding import TABLE, Shards
 
@@ -34,6 +35,7 @@ class BatchLoss(nn.Module):
         anchor: Tensor,
         relation: Tensor,
         positives: Positives,
+        context: Context | None = None,
         answers_loss: Callable[[Logits], Tensor] | None = None,
     ) -> Tensor:
         """float32 `[]`.
@@ -41,11 +43,16 @@ class BatchLoss(nn.Module):
         Args:
             anchor, relation: int64 `[b]`, distinct questions; anchors are rows of the scorer's table.
             positives: their answers, rows of the same table.
+            context: their qualifiers, for a scorer that reads some.
             answers_loss: in the place of the recipe's loss over all entities.
         """
         scorer, settings = self.scorer, self.settings
-        logits = scorer.logits(anchor, relation)
-        loss = self.over_all_entities(logits, positives) if answers_loss is None else answers_loss(logits)
+        if answers_loss is None:
+            terms = scorer.terms(anchor, relation, context)
+            parts = [t.weight * self.over_all_entities(t.logits, _answers(t.target, positives)) for t in terms]
+            loss = torch.stack(parts).sum() if len(parts) > 1 else parts[0]
+        else:
+            loss = answers_loss(scorer.logits(anchor, relation, context))
         if settings.n3:
             # Each row in use once, with the sum of what its statements count.
             ids, place = torch.unique(torch.cat([anchor, positives.target]), return_inverse=True)
@@ -54,9 +61,15 @@ class BatchLoss(nn.Module):
             of_relations = (positives.total * scorer.relation_penalty(relation)).sum()
             loss = loss + settings.n3 * (of_relations + (weight * scorer.entity_penalty(ids)).sum())
         if settings.relation_prediction:
-            one = torch.arange(len(positives.target) + 1, device=anchor.device)
-            truth = Positives(one, one[:-1], relation[positives.question], positives.each)
-            between = scorer.relation_logits(anchor[positives.question], positives.target)
+            question, target, each = positives.question, positives.target, positives.each
+            if context is not None:
+                # A qualifier's value is no end of a statement.
+                whole = ~context.asks_value[question]
+                question, target, each = question[whole], target[whole], each[whole]
+            one = torch.arange(len(target) + 1, device=anchor.device)
+            truth = Positives(one, one[:-1], relation[question], each)
+            beside = None if context is None else context.take(question)
+            between = scorer.relation_logits(anchor[question], target, beside)
             loss = loss + settings.relation_prediction * softmax(between, truth, self.relations)
         return loss
 
@@ -77,11 +90,11 @@ class DenseStep:
     def __init__(self, loss: BatchLoss) -> None:
         self.loss = loss
 
-    def __call__(self, anchor: Tensor, relation: Tensor, positives: Positives, generator: torch.Generator) -> Tensor:
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """The loss; gradients are left in the parameters."""
         scorer = self.loss.scorer
-        with scorer.collecting() if isinstance(scorer, EmbeddingScorer) else nullcontext():
-            loss: Tensor = self.loss(anchor, relation, positives)
+        with scorer.collecting() if isinstance(scorer, TableScorer) else nullcontext():
+            loss: Tensor = self.loss(*batch)
             loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
@@ -98,10 +111,11 @@ class RowStep:
         self._gradient: Tensor | None = None
         self._touched: Tensor | None = None
 
-    def __call__(self, anchor: Tensor, relation: Tensor, positives: Positives, generator: torch.Generator) -> Tensor:
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """The loss; gradients are left in the parameters."""
+        anchor, relation, positives, _ = batch
         scorer, shards = self.loss.scorer, self.shards
-        assert isinstance(scorer, EmbeddingScorer)
+        assert isinstance(scorer, TableScorer)
         table: nn.Parameter = getattr(scorer, TABLE)
         if self.sampler is None:
             ids = torch.arange(shards.start, shards.stop, device=table.device)
@@ -120,7 +134,7 @@ class RowStep:
             workspace=self.loss.workspace,
             shards=shards,
         )
-        arguments = (local_anchor, relation, replace(positives, target=local_target), softmax)
+        arguments = (local_anchor, relation, replace(positives, target=local_target), None, softmax)
         with scorer.collecting(rows):
             loss: Tensor = functional_call(self.loss, {f"scorer.{TABLE}": rows}, arguments)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -144,6 +158,13 @@ class RowStep:
         self._gradient.index_add_(0, fetched, of_fetched)
         self._touched = torch.cat([drawn, fetched])
         table.grad = self._gradient
+
+
+def _answers(target: Tensor | None, of_batch: Positives) -> Positives:
+    if target is None:
+        return of_batch
+    one = torch.arange(len(target) + 1, device=target.device)
+    return Positives(one, one[:-1], target, torch.full(target.shape, 1 / max(len(target), 1), device=target.device))
 
 
 Step = DenseStep | RowStep
@@ -199,8 +220,10 @@ def steps_of(loss: BatchLoss, questions: Questions, shards: Shards) -> Steps:
 
 def _check(scorer: VectorScorer, settings: TrainingSettings, *, sampled: bool) -> None:
     what = 'sampled candidates (negatives; "all" takes every entity)' if sampled else "several processes"
-    if not isinstance(scorer, EmbeddingScorer):
+    if not isinstance(scorer, TableScorer):
         raise RecipeError(f"{what} need a scorer with a row per entity, {type(scorer).__name__} has none")
+    if scorer.reads is not None:
+        raise RecipeError(f"{what} need a scorer that reads no qualifiers: transformer.qualifiers = 0")
     if settings.loss != "softmax" or settings.label_smoothing:
         raise RecipeError(
             f"{what} need training.loss = 'softmax' and training.label_smoothing = 0, found "
