@@ -13,18 +13,39 @@ from kgservice.errors import InvalidQuestion
 from kgservice.query import Slot
 
 MAX_K = 1000
+MAX_PAIRS = 100
 MAX_STATEMENTS = 1000
 
 Decision = Literal["accept", "reject", "abstain"]
 
 
 @dataclass(frozen=True)
+class Pair:
+    """A qualifier: a relation and its value, in the user's words.
+
+    Attributes:
+        relation: an id, CURIE or IRI.
+        value: an entity in the same way, or a number (`12.5`), a year (`1960`), a date (`1960-02-29`) or any literal in
+            N-Triples form; None where it is what the question asks for.
+    """
+
+    relation: str
+    value: str | None = None
+
+
+@dataclass(frozen=True)
 class Question:
-    """A statement with exactly one of its three parts missing, in the user's words: ids, CURIEs or IRIs."""
+    """A statement with exactly one part missing, in the user's words: ids, CURIEs or IRIs.
+
+    Attributes:
+        subject, relation, object: one of them None, or all there and the value of one qualifier None.
+        qualifiers: what holds beside the statement, in any order.
+    """
 
     subject: str | None = None
     relation: str | None = None
     object: str | None = None
+    qualifiers: tuple[Pair, ...] = ()
 
     @property
     def slot(self) -> Slot:
@@ -34,10 +55,33 @@ class Question:
             InvalidQuestion: none is, or more than one.
         """
         missing = [slot for slot in (Slot.SUBJECT, Slot.RELATION, Slot.OBJECT) if not getattr(self, slot.value)]
+        missing += [Slot.QUALIFIER for pair in self.qualifiers if not pair.value]
         if len(missing) != 1:
             found = "none is" if not missing else " and ".join(missing) + " are"
-            raise InvalidQuestion(f"exactly one of subject, relation and object must be missing; {found}")
+            raise InvalidQuestion(
+                "exactly one of subject, relation, object and the values of qualifiers must be missing; " + found
+            )
         return missing[0]
+
+    @property
+    def asked(self) -> str | None:
+        """The relation of the qualifier whose value is asked for."""
+        return next((pair.relation for pair in self.qualifiers if not pair.value), None)
+
+    @property
+    def given(self) -> tuple[Pair, ...]:
+        """The qualifiers whose values are known."""
+        return tuple(pair for pair in self.qualifiers if pair.value)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A whole statement in the user's words, with what holds beside it."""
+
+    subject: str
+    relation: str
+    object: str
+    qualifiers: tuple[Pair, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,6 +125,7 @@ class Answer:
         release: `id@revision` of what answered.
         model: name of the model.
         subject, relation, object: the question echoed, None where the hole is.
+        qualifiers: its qualifiers echoed; a value that is asked for has neither id nor label.
         exact: whether every candidate was scored.
         population: what a probability speaks of, or None where the model is not calibrated.
         candidates: the best first.
@@ -91,6 +136,7 @@ class Answer:
     subject: Named | None
     relation: Named | None
     object: Named | None
+    qualifiers: list[QualifierView]
     exact: bool
     population: str | None
     candidates: list[Candidate]
@@ -101,6 +147,7 @@ class Verdict:
     """Whether one statement is true.
 
     Attributes:
+        qualifiers: of the statement.
         score: the model's, mean of both directions.
         probability: that it is true, where the model is calibrated.
         decision: accept, reject, or abstain where neither is right often enough on validation data for this relation;
@@ -118,6 +165,7 @@ class Verdict:
     subject: Named
     relation: Named
     object: Named
+    qualifiers: list[QualifierView]
     score: float
     probability: float | None
     decision: Decision | None

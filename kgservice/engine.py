@@ -32,6 +32,7 @@ from kgservice.answers import (
     QualifierView,
     Question,
     SearchResult,
+    Statement,
     StatementView,
     Value,
     Verdict,
@@ -44,6 +45,7 @@ from kgservice.index import ExactIndex, Index
 from kgservice.names import Names
 from kgservice.query import QueryBatch, Slot
 from kgservice.ragged import Ragged
+from kgservice.reading import Reading
 from kgservice.recipe import ModelSettings, Recipe
 from kgservice.release import Release
 from kgservice.scorers import build as build_scorer
@@ -112,6 +114,7 @@ class Engine:
         self.entities = Names.entities(graph.entities, graph.prefixes, f"{where} ({graph.n:,} entities)")
         self.relations = Names.relations(graph.relations, graph.prefixes, f"{where} ({graph.r:,} relations)")
         self.types = Names.types(graph.types.vocabulary, graph.prefixes, f"{where} ({len(graph.types):,} types)")
+        self._reading = Reading(graph, self.entities, self.relations)
         self._models = {name: ServedModel.open(release, name) for name in release.models}
         self._search_lock = threading.Lock()
 
@@ -145,6 +148,36 @@ class Engine:
             raise UnknownModel(name, f"in release {self.release.id}", self._models)
         return self._models[name]
 
+    def model_for(self, slot: Slot, qualified: bool, name: str | None = None) -> ServedModel:
+        """The model that answers such a question: the named one, or the best of those that can.
+
+        Args:
+            slot: what is asked for.
+            qualified: whether the question has qualifiers.
+            name: of a model, if one is wanted.
+
+        Raises:
+            UnknownModel: the release has no such model.
+            InvalidQuestion: the named model, or all of them, cannot answer it; says which can.
+        """
+        able = [
+            model
+            for model in self._models.values()
+            if slot in model.scorer.slots and (model.scorer.reads is not None or not qualified)
+        ]
+        what = (
+            f"questions for a {'qualifier' if slot is Slot.QUALIFIER else slot.value}{' with qualifiers' * qualified}"
+        )
+        if name is None:
+            if not able:
+                raise InvalidQuestion(f"release {self.release.id} has no model that answers {what}")
+            return able[0]
+        chosen = self.model(name)
+        if chosen not in able:
+            others = ", ".join(model.name for model in able) or "no model of this release"
+            raise InvalidQuestion(f"model {name!r} does not answer {what}; {others} does")
+        return chosen
+
     def complete(
         self,
         questions: Sequence[Question],
@@ -171,46 +204,52 @@ class Engine:
         """
         if not 1 <= k <= MAX_K:
             raise InvalidQuestion(f"k must be in [1, {MAX_K}], found {k}")
-        served = self.model(model)
         allow = self._of_types(types) if types else None
-        by_slot: dict[Slot, list[int]] = defaultdict(list)
+        kinds: dict[tuple[Slot, bool], list[int]] = defaultdict(list)
         for place, question in enumerate(questions):
-            by_slot[question.slot].append(place)
+            kinds[question.slot, bool(question.qualifiers)].append(place)
         answers: dict[int, Answer] = {}
-        for slot, places in by_slot.items():
+        for (slot, qualified), places in kinds.items():
             if slot is Slot.RELATION and types:
                 raise InvalidQuestion("types restrict entities; a question for a relation takes none")
-            batch = self._batch(slot, [questions[place] for place in places])
+            served = self.model_for(slot, qualified, model)
+            batch = self._reading.batch(slot, [questions[place] for place in places])
             filled = self._fill(served, batch, k, allow, exclude_known, language)
             answers.update(zip(places, filled, strict=True))
         return [answers[place] for place in range(len(questions))]
 
     def classify(
-        self, statements: Sequence[tuple[str, str, str]], *, model: str | None = None, language: str = "en"
+        self,
+        statements: Sequence[tuple[str, str, str] | Statement],
+        *,
+        model: str | None = None,
+        language: str = "en",
     ) -> list[Verdict]:
-        """Score statements, given as (subject, relation, object), and accept, reject or abstain where it is calibrated."""
-        served = self.model(model)
-        subject = np.array([self.entities.resolve(s) for s, _, _ in statements], dtype=np.int32)
-        relation = np.array([self.relations.resolve(r) for _, r, _ in statements], dtype=np.int32)
-        object = np.array([self.entities.resolve(o) for _, _, o in statements], dtype=np.int32)
-        m = len(statements)
-        # Built by hand: the rows must stay in the order they were asked.
-        split, rank, references = np.zeros(m, np.int8), np.zeros(m, np.int8), np.zeros(m, np.int32)
-        no_pairs = np.zeros(m + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.int32)
-        table = StatementTable(subject, relation, object, split, rank, references, *no_pairs)
-        scores = statement_scores(served.scorer, table)
-        known = self.graph.known(QueryBatch.objects(subject, relation))
+        """Score statements, and accept, reject or abstain where it is calibrated.
+
+        Args:
+            statements: as (subject, relation, object), or with qualifiers as `Statement`.
+            model: by name; by default the release's best, of those that read qualifiers if some statement has any.
+            language: of labels.
+        """
+        whole = [one if isinstance(one, Statement) else Statement(*one) for one in statements]
+        served = self.model_for(Slot.OBJECT, any(one.qualifiers for one in whole), model)
+        asked = self._reading.statements(whole)
+        subject, relation, object, m = asked.subject, asked.relation, asked.object, len(asked)
+        scores = statement_scores(served.scorer, asked)
+        known = self.graph.known(asked, "statement" if any(one.qualifiers for one in whole) else "triple")
         calibration = served.calibrations.get("classification")
         probability: Sequence[float | None] = [None] * m
         decision: Sequence[Decision | None] = [None] * m
         accept, reject = probability, probability
         if calibration:
-            said = calibration.probability(evidence(served.scorer, self.graph, table), relation)
+            said = calibration.probability(evidence(served.scorer, self.graph, asked), relation)
             probability, decision = said.tolist(), calibration.decide(said, relation)
             accept, reject = calibration.bounds.of(relation).T.tolist()
         wide = served.uncertainty
         names = [self._entities(ids, language) for ids in (subject, object)]
         relations = self._relations(relation, language)
+        qualifiers = self._pairs(asked, language)
         return [
             Verdict(
                 release=self.release_name,
@@ -218,6 +257,7 @@ class Engine:
                 subject=names[0][row],
                 relation=relations[row],
                 object=names[1][row],
+                qualifiers=qualifiers[row],
                 score=float(scores[row]),
                 probability=probability[row],
                 decision=decision[row],
@@ -335,7 +375,7 @@ class Engine:
         made = []
         for name in self._models:
             for row in chosen:
-                question = {
+                question: dict[str, Any] = {
                     "subject": self.graph.entities.name(int(table.subject[row])),
                     "relation": self.graph.relations.name(int(table.relation[row])),
                 }
@@ -345,19 +385,6 @@ class Engine:
                 ids = [candidate.id for candidate in answer.candidates]
                 made.append({"model": name, "question": question, "ids": ids, "scores": scores, "tolerance": tolerance})
         return made
-
-    def _batch(self, slot: Slot, questions: Sequence[Question]) -> QueryBatch:
-        def column(part: Slot, names: Names) -> npt.NDArray[np.int32]:
-            if part is slot:
-                return np.full(len(questions), -1, np.int32)
-            return np.array([names.resolve(getattr(question, part.value)) for question in questions], np.int32)
-
-        return QueryBatch(
-            slot,
-            column(Slot.SUBJECT, self.entities),
-            column(Slot.RELATION, self.relations),
-            column(Slot.OBJECT, self.entities),
-        )
 
     def _fill(
         self,
@@ -372,7 +399,9 @@ class Engine:
         calibration = served.calibrations.get(slot.value)
         # A probability is read off a candidate's share among the `width` best unknown ones: see calibration.
         width = max(k, served.settings.calibration.width) if calibration else k
-        known, loops = graph.known(batch), graph.loops(batch)
+        qualified = slot is Slot.QUALIFIER or len(batch.qualifier_value.values) > 0
+        # What holds at another time is no answer that is known.
+        known, loops = graph.known(batch, "statement" if qualified else "triple"), graph.loops(batch)
         index = served.relation_index if slot is Slot.RELATION else served.index
         if slot is Slot.RELATION:
             allow = graph.linking
@@ -382,7 +411,8 @@ class Engine:
         probability: npt.NDArray[np.float64] | None = None
         if calibration:
             share = completion_feature(scores[:, : served.settings.calibration.width])
-            of = -1 if slot is Slot.RELATION else batch.relation[:, None]
+            by = batch.asked if slot is Slot.QUALIFIER else batch.relation
+            of = -1 if slot is Slot.RELATION else by[:, None]
             probability = calibration.probability(share, of)
             missing = width - probability.shape[1]
             probability = np.pad(probability, ((0, 0), (0, missing)), constant_values=0.0)
@@ -390,7 +420,7 @@ class Engine:
         if not exclude_known:
             ids, scores, probability, is_known = self._with_known(index, vectors, known, loops, allow, k, probability)
         ids, scores = ids[:, :k], scores[:, :k]
-        echo = self._echo(batch, language)
+        echo, pairs = self._echo(batch, language), self._pairs(batch, language)
         name_of = self._relations if slot is Slot.RELATION else self._entities
         found = ids >= 0
         wide = None if slot is Slot.RELATION else served.uncertainty
@@ -417,6 +447,7 @@ class Engine:
                     self.release_name,
                     served.name,
                     *echo[row],
+                    qualifiers=pairs[row],
                     exact=index.exact,
                     population=calibration.population if calibration else None,
                     candidates=candidates,
@@ -461,6 +492,32 @@ class Engine:
             ids = getattr(batch, part.value)
             columns.append([None] * len(batch) if part is batch.slot else name_of(ids, language))
         return list(zip(*columns, strict=True))
+
+    def _pairs(self, batch: QueryBatch, language: str) -> list[list[QualifierView]]:
+        """The qualifiers of each question, and the one that it asks for."""
+        asked = self._relations(np.maximum(batch.asked, 0), language) if batch.slot is Slot.QUALIFIER else None
+        relations = self._relations(batch.qualifier_relation.values, language)
+        values = batch.qualifier_value.values
+        found: list[list[QualifierView]] = []
+        for row in range(len(batch)):
+            places = range(*batch.qualifier_value.offset[row : row + 2])
+            views = [
+                QualifierView(
+                    relations[place], self._value(int(values[place]), batch.qualifier_number[place], language)
+                )
+                for place in places
+            ]
+            found.append(views if asked is None else [*views, QualifierView(asked[row], Value(None, None))])
+        return found
+
+    def _value(self, value: int, number: float, language: str) -> Value:
+        if value >= 0:
+            named = self._entities(np.array([value], np.int32), language)[0]
+            return Value(named.id, named.label)
+        literal = -1 - value
+        if literal < len(self.graph.literals.vocabulary):
+            return self._literal(literal)
+        return Value(None, f"{number:g}")
 
     def _entities(self, ids: npt.NDArray[np.int32], language: str, describe: bool = False) -> list[Named]:
         return _named(self.entities, self.graph.texts, ids, language, describe)

@@ -131,6 +131,13 @@ class KnowledgeGraph:
         return linking
 
     @cached_property
+    def qualifying(self) -> npt.NDArray[np.bool_]:
+        """bool `[r]`: the relations that qualify some statement."""
+        qualifying = np.zeros(self.r, dtype=bool)
+        qualifying[self.statements.qualifier_relation] = True
+        return qualifying
+
+    @cached_property
     def degree(self) -> npt.NDArray[np.int64]:
         """int64 `[n]`: statements an entity is subject or object of, all splits but TEST and VALID."""
         kept = (self.statements.split == Split.TRAIN) | (self.statements.split == Split.CONTEXT)
@@ -210,7 +217,7 @@ class KnowledgeGraph:
 
     def loops(self, queries: QueryBatch) -> Ragged:
         """ragged `[b]`: the anchor itself, where its relation is irreflexive; it competes in ranks, but is no answer."""
-        if queries.slot is Slot.RELATION:
+        if queries.slot in (Slot.RELATION, Slot.QUALIFIER):
             return Ragged.empty(len(queries))
         chosen = self.irreflexive[queries.relation]
         return Ragged(offsets_of(chosen.astype(np.int64)), queries.anchor[chosen])

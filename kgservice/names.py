@@ -43,7 +43,7 @@ class Names:
     def __init__(
         self, vocabulary: Vocabulary, prefixes: Mapping[str, str], unknown: type[UnknownName], where: str
     ) -> None:
-        self.vocabulary, self._unknown, self._where = vocabulary, unknown, where
+        self.vocabulary, self._unknown, self.where = vocabulary, unknown, where
         self._prefixes = {**WELL_KNOWN, **prefixes}
         # The longest namespace wins, so that a nested one shortens to its own prefix.
         self._namespaces = sorted(
@@ -85,7 +85,7 @@ class Names:
         """
         found = self.find(text)
         if found < 0:
-            raise self._unknown(text, self._where, self.closest(text))
+            raise self._unknown(text, self.where, self.closest(text))
         return found
 
     def short(self, name: str) -> str:

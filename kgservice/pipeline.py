@@ -321,7 +321,7 @@ def calibrate(
                 limit=wanted.limit,
                 precision=wanted.precision,
             )
-            for slot in (Slot.SUBJECT, Slot.RELATION, Slot.OBJECT)
+            for slot in Slot
         },
     }
     return {what: calibration for what, calibration in made.items() if calibration is not None}

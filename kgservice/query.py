@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -83,6 +83,10 @@ class QueryBatch:
     def anchor(self) -> Ids:
         """int32 `[b]`: the entity that is known, where an entity is asked for."""
         return self.object if self.slot is Slot.SUBJECT else self.subject
+
+    def asking(self, slot: Slot) -> QueryBatch:
+        """The same statements with another part missing; all their parts must be there."""
+        return replace(self, slot=slot)
 
     def take(self, rows: npt.ArrayLike) -> QueryBatch:
         """The questions at `rows`."""

@@ -195,6 +195,12 @@ class TransformerSettings(_Settings):
     )
     input_dropout: float = Field(0.0, ge=0, lt=1, description="Share of coordinates dropped in what enters.")
     dropout: float = Field(0.1, ge=0, lt=1, description="The same in attention and after every part.")
+    pair_dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of a question's pairs hidden in training, so that it learns to do with some.",
+    )
     qualifiers: int = Field(6, ge=0, description="Pairs read of a question, the rest is cut; 0 is blind to them.")
     roles: bool = Field(
         True,

@@ -19,7 +19,7 @@ from kgservice.evaluation.calibration import Calibration, _folds, figures
 from kgservice.evaluation.evidence import COLUMNS, evidence, statement_scores
 from kgservice.evaluation.maps import LogisticMap
 from kgservice.evaluation.populations import calibrate_classification, completion_feature, corrupted, grade
-from kgservice.query import QueryBatch
+from kgservice.query import QueryBatch, Slot
 from kgservice.recipe import ModelSettings
 from kgservice.statements import Split, StatementTable
 from tests.test_ranking import made_graph
@@ -183,6 +183,10 @@ def test_feature_is_a_log_distribution_and_ignores_a_shift(seed: int) -> None:
     np.testing.assert_allclose(feature, completion_feature(scores + np.float32(3)), atol=1e-4)
 
 
+def whole(graph, table: StatementTable) -> QueryBatch:
+    return graph.questions(Slot.OBJECT, table)[0]
+
+
 def small_scorer(graph, name: str = "complex"):
     width = 9 if name == "nfe2" else 8
     chosen = ModelSettings.model_validate({"scorer": name, "width": width, "initial_scale": 0.5})
@@ -197,7 +201,7 @@ def test_statement_scores_are_the_mean_of_both_directions(name: str) -> None:
     with torch.inference_mode():
         one = scorer.scores(QueryBatch.objects(table.subject, table.relation))[rows, table.object]
         other = scorer.scores(QueryBatch.subjects(table.relation, table.object))[rows, table.subject]
-    found = statement_scores(scorer, table, batch_size=7)
+    found = statement_scores(scorer, whole(graph, table), batch_size=7)
     np.testing.assert_allclose(found, ((one + other) / 2).numpy(), rtol=1e-4, atol=1e-4)
 
 
@@ -228,7 +232,7 @@ def test_evidence_is_what_a_count_says() -> None:
     graph = made_graph(3, n=10, r=2, m=60)
     scorer = small_scorer(graph)
     valid = graph.statements.in_split(Split.VALID)
-    found = evidence(scorer, graph, valid)
+    found = evidence(scorer, graph, whole(graph, valid))
     train = graph.statements.in_split(Split.TRAIN)
     facts = set(zip(train.subject.tolist(), train.relation.tolist(), train.object.tolist(), strict=True))
     for row, (s, r, o) in enumerate(
@@ -252,27 +256,27 @@ def test_evidence_is_what_a_count_says() -> None:
         for name, value in expected.items():
             assert found[row, COLUMNS.index(name)] == pytest.approx(float(value), rel=1e-3, abs=1e-3), name
     place = COLUMNS.index("object score"), COLUMNS.index("subject score")
-    np.testing.assert_allclose(found[:, place].mean(axis=1), statement_scores(scorer, valid), rtol=1e-5)
+    np.testing.assert_allclose(found[:, place].mean(axis=1), statement_scores(scorer, whole(graph, valid)), rtol=1e-5)
 
 
 def test_evidence_in_blocks_and_of_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     graph = made_graph(4, n=10, r=2, m=60)
     scorer = small_scorer(graph)
-    whole = evidence(scorer, graph, graph.statements)
+    found = evidence(scorer, graph, whole(graph, graph.statements))
     monkeypatch.setattr("kgservice.evaluation.evidence.BLOCK", 30)
-    np.testing.assert_allclose(evidence(scorer, graph, graph.statements), whole, rtol=1e-5, atol=1e-6)
-    assert evidence(scorer, graph, StatementTable.empty()).shape == (0, len(COLUMNS))
+    np.testing.assert_allclose(evidence(scorer, graph, whole(graph, graph.statements)), found, rtol=1e-5, atol=1e-6)
+    assert evidence(scorer, graph, whole(graph, StatementTable.empty())).shape == (0, len(COLUMNS))
     monkeypatch.setattr("kgservice.evaluation.evidence.RIVALS", 4)  # every third entity
-    fewer = evidence(scorer, graph, graph.statements)
+    fewer = evidence(scorer, graph, whole(graph, graph.statements))
     assert np.isfinite(fewer).all()
-    assert np.all(fewer[:, COLUMNS.index("object share")] >= whole[:, COLUMNS.index("object share")] - 1e-6)
+    assert np.all(fewer[:, COLUMNS.index("object share")] >= found[:, COLUMNS.index("object share")] - 1e-6)
 
 
 def test_evidence_does_not_look_at_held_out_statements() -> None:
     graph = made_graph(5, n=12, r=2, m=80)
     scorer = small_scorer(graph)
     kept = graph.statements.take(graph.statements.split == Split.TRAIN)
-    asked = graph.statements.in_split(Split.TEST)
+    asked = whole(graph, graph.statements.in_split(Split.TEST))
     np.testing.assert_array_equal(
         evidence(scorer, graph, asked), evidence(scorer, replace(graph, statements=kept), asked)
     )

@@ -18,6 +18,7 @@ from kgservice.recipe import ModelSettings
 from kgservice.scorers.context import MASKED, NOTHING, NUMBER, OTHER, Context
 from kgservice.scorers.hyperformer import HyperFormer, Interaction, compose
 from kgservice.scorers.scales import KNOTS, Scales
+from kgservice.scorers.stare import Edges, Messages
 from kgservice.scorers.transformer import Experts, Transformer
 from kgservice.statements import Split, StatementTable
 from kgservice.training.loop import fit
@@ -195,6 +196,37 @@ def test_it_learns_what_only_qualifiers_say(parts: dict[str, Any]) -> None:
         blind = make(training, qualifiers=0, dropout=0.0)
         fit(blind, graph, settings)
         assert rank(blind.eval(), graph, Split.VALID, level="statement", slots=(Slot.OBJECT,)).figures()["mrr"] < 0.2
+
+
+def test_stare_hears_qualifiers_along_edges_and_serves_without_them() -> None:
+    graph = graph_of()
+    training = {"epochs": 40, "batch_size": 64, "optimizer": "adam", "learning_rate": 5e-3, "device": "cpu"}
+    values = {"scorer": "stare", "width": 16, "initial_scale": 0.3, "training": training}
+    settings = ModelSettings.model_validate({**values, "transformer": {"dropout": 0.0}})
+    scorer = scorers.build(settings, n=N, r=R)
+    fit(scorer, graph, settings.training)
+    found = rank(scorer.eval(), graph, Split.VALID, level="statement", slots=(Slot.OBJECT,)).figures()["mrr"]
+    assert found > 0.25
+    served = scorers.build(settings, n=N, r=R)
+    served.load_state_dict(scorer.state_dict())
+    queries = graph.questions(Slot.OBJECT, graph.statements)[0]
+    torch.testing.assert_close(served.eval().scores(queries), scorer.scores(queries))
+
+
+def test_stare_messages_by_hand() -> None:
+    """One statement with one pair: the object hears its subject, turned by .8 of the relation and .2 of the pair."""
+    table = StatementTable.build([0], [0], [1], qualifier_offset=[0, 1], qualifier_relation=[1], qualifier_value=[2])
+    graph = KnowledgeGraph(Vocabulary.build("abc"), Vocabulary.build("pq"), table)
+    layer, edges = Messages(4), Edges.of(graph, (Split.TRAIN,), 6, torch.device("cpu"))
+    assert edges.ends.tolist() == [[0, 1], [1, 0]]
+    assert edges.relation.tolist() == [0, 2]
+    torch.manual_seed(0)
+    x, h = torch.randn(3, 4), torch.randn(4, 4)
+    pair = compose(h[1], x[2], "rotate")
+    carried = 0.8 * h[0] + 0.2 * layer.of_pairs(pair)
+    heard = layer.along(compose(carried, x[0], "rotate"))
+    expected = layer.norm(torch.tanh(heard + layer.own(x[1])) + x[1])
+    torch.testing.assert_close(layer(x, h, edges)[0][1], expected)
 
 
 def test_questions_of_all_slots_by_hand() -> None:

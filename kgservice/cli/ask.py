@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from kgservice.answers import Answer, EntityPage, Named, SearchResult, StatementView, Verdict
+    from kgservice.answers import Answer, EntityPage, Named, Pair, QualifierView, SearchResult, StatementView, Verdict
     from kgservice.engine import Engine
 
 HOLES = ("?", "_")
@@ -30,6 +30,13 @@ def _options(command: Command) -> Command:
 
 _k = click.option("-k", type=int, default=10, show_default=True, help="How many, the best first.")
 _types = click.option("--type", "types", multiple=True, help="Only entities of this type; repeatable.")
+_with = click.option(
+    "--with",
+    "qualifiers",
+    multiple=True,
+    metavar="RELATION=VALUE",
+    help="A qualifier, such as world:startTime=1960; repeatable. Without =VALUE, or with _, it is asked for.",
+)
 _model = click.option("--model", help="By name; the release's best by default.")
 
 
@@ -39,6 +46,7 @@ _model = click.option("--model", help="By name; the release's best by default.")
 @click.argument("object", default="_")
 @_k
 @_types
+@_with
 @_model
 @click.option("--include-known", is_flag=True, help="Show what the graph states already too, marked.")
 @_options
@@ -48,6 +56,7 @@ def complete(
     object: str,
     k: int,
     types: tuple[str, ...],
+    qualifiers: tuple[str, ...],
     model: str | None,
     include_known: bool,
     release: str | None,
@@ -57,7 +66,8 @@ def complete(
     """Ask for what is missing: put _ in its place, such as: complete world:France world:memberOf _."""
     from kgservice.answers import Question
 
-    question = Question(*(None if part in HOLES else part for part in (subject, relation, object)))
+    s, r, o = (None if part in HOLES else part for part in (subject, relation, object))
+    question = Question(s, r, o, _pairs(qualifiers))
     answer = _open(release).complete(
         [question], k=k, types=types, exclude_known=not include_known, model=model, language=language
     )[0]
@@ -68,13 +78,24 @@ def complete(
 @click.argument("subject")
 @click.argument("relation")
 @click.argument("object")
+@_with
 @_model
 @_options
 def classify(
-    subject: str, relation: str, object: str, model: str | None, release: str | None, language: str, as_json: bool
+    subject: str,
+    relation: str,
+    object: str,
+    qualifiers: tuple[str, ...],
+    model: str | None,
+    release: str | None,
+    language: str,
+    as_json: bool,
 ) -> None:
     """Ask whether a statement is true."""
-    verdict = _open(release).classify([(subject, relation, object)], model=model, language=language)[0]
+    from kgservice.answers import Statement
+
+    statement = Statement(subject, relation, object, _pairs(qualifiers))
+    verdict = _open(release).classify([statement], model=model, language=language)[0]
     _print(verdict, _verdict_lines, as_json)
 
 
@@ -103,6 +124,13 @@ def show(entity: str, limit: int, release: str | None, language: str, as_json: b
     _print(_open(release).entity(entity, language=language, limit=limit), _page_lines, as_json)
 
 
+def _pairs(given: Sequence[str]) -> tuple[Pair, ...]:
+    from kgservice.answers import Pair
+
+    pairs = (text.partition("=") for text in given)
+    return tuple(Pair(relation, None if value in ("", *HOLES) else value) for relation, _, value in pairs)
+
+
 def _open(release: str | None) -> Engine:
     from kgservice.engine import open_engine
     from kgservice.resources import home
@@ -122,6 +150,7 @@ def _print(answer: Any, lines: Callable[[Any], Iterable[str]], as_json: bool) ->
 
 def _answer_lines(answer: Answer) -> Iterable[str]:
     yield "  ".join(_call(part) if part else "?" for part in (answer.subject, answer.relation, answer.object))
+    yield from _with_lines(answer.qualifiers)
     yield _origin(answer.release, answer.model)
     if not answer.candidates:
         yield "no candidate"
@@ -145,6 +174,7 @@ def _answer_lines(answer: Answer) -> Iterable[str]:
 
 def _verdict_lines(verdict: Verdict) -> Iterable[str]:
     yield "  ".join(_call(part) for part in (verdict.subject, verdict.relation, verdict.object))
+    yield from _with_lines(verdict.qualifiers)
     yield _origin(verdict.release, verdict.model)
     yield (verdict.decision or "undecided: the model is not calibrated") + (
         ", and the graph states it" if verdict.known else ""
@@ -197,8 +227,16 @@ def _statement(one: StatementView) -> tuple[str, ...]:
     object = one.object.label or one.object.id or ""
     if one.object.language:
         object += f" ({one.object.language})"
-    qualifiers = "; ".join(f"{_call(pair.relation)} {pair.value.label or pair.value.id}" for pair in one.qualifiers)
-    return one.subject.label or one.subject.id, _call(one.relation), object, qualifiers
+    return one.subject.label or one.subject.id, _call(one.relation), object, "; ".join(map(_pair, one.qualifiers))
+
+
+def _with_lines(qualifiers: Sequence[QualifierView]) -> Iterable[str]:
+    if qualifiers:
+        yield "  with " + "; ".join(map(_pair, qualifiers))
+
+
+def _pair(pair: QualifierView) -> str:
+    return f"{_call(pair.relation)} {pair.value.label or pair.value.id or '?'}"
 
 
 def _call(named: Named) -> str:

@@ -15,7 +15,7 @@ from kgservice.query import QueryBatch, Slot
 from kgservice.ragged import Ragged
 from kgservice.scorers.base import VectorScorer
 from kgservice.similarity import similarity
-from kgservice.statements import Split, StatementTable
+from kgservice.statements import Split
 
 Floats = npt.NDArray[np.float64]
 LEARNT = (Split.TRAIN, Split.CONTEXT)
@@ -41,7 +41,7 @@ COLUMNS = (
 """Names of the columns of `evidence`, in order."""
 
 
-def evidence(scorer: VectorScorer, graph: KnowledgeGraph, table: StatementTable) -> Floats:
+def evidence(scorer: VectorScorer, graph: KnowledgeGraph, statements: QueryBatch) -> Floats:
     """Everything known of statements without looking at held-out ones.
 
     For the object given the rest, and for the subject: its *score*; its *share*, the log-softmax among its rivals; its
@@ -53,23 +53,23 @@ def evidence(scorer: VectorScorer, graph: KnowledgeGraph, table: StatementTable)
     Args:
         scorer: answers object and subject questions; its relation share is 0 where it answers no relation question.
         graph: what training states.
-        table: `m` statements.
+        statements: `m` of them, with their qualifiers and all parts there, such as `graph.questions` gives.
 
     Returns:
         float64 `[m, len(COLUMNS)]`, finite.
     """
-    subject, relation, object = table.subject, table.relation, table.object
+    subject, relation, object = statements.subject, statements.relation, statements.object
     # The reverse statement's questions, for relations that hold both ways.
     mirrored = graph.known(QueryBatch.objects(object, relation), splits=LEARNT)
     object_uses = graph.known(QueryBatch.subjects(relation, object), splits=LEARNT).lengths
     subject_uses = graph.known(QueryBatch.objects(subject, relation), splits=LEARNT).lengths
-    reverse = np.zeros(len(table), dtype=bool)
+    reverse = np.zeros(len(statements), dtype=bool)
     reverse[mirrored.rows()[mirrored.values == np.repeat(subject, mirrored.lengths)]] = True
     with torch.inference_mode():
         columns = [
-            *_places(scorer, graph, QueryBatch.objects(subject, relation), object).T,
-            *_places(scorer, graph, QueryBatch.subjects(relation, object), subject).T,
-            _relation_share(scorer, table),
+            *_places(scorer, graph, statements.asking(Slot.OBJECT), object).T,
+            *_places(scorer, graph, statements.asking(Slot.SUBJECT), subject).T,
+            _relation_share(scorer, statements),
             object_uses > 0,
             subject_uses > 0,
             np.log1p(object_uses),
@@ -81,16 +81,15 @@ def evidence(scorer: VectorScorer, graph: KnowledgeGraph, table: StatementTable)
     return np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
 
 
-def statement_scores(scorer: VectorScorer, table: StatementTable, batch_size: int = 4096) -> Floats:
+def statement_scores(scorer: VectorScorer, statements: QueryBatch, batch_size: int = 4096) -> Floats:
     """float64 `[m]`: the mean of a statement's scores as an object question and as a subject question."""
     parts = [np.empty(0)]
     with torch.inference_mode():
         entities = scorer.entity_vectors()
-        for start in range(0, len(table), batch_size):
-            rows = slice(start, start + batch_size)
-            subject, relation, object = table.subject[rows], table.relation[rows], table.object[rows]
-            one = _pair_scores(scorer, entities, QueryBatch.objects(subject, relation), object)[1]
-            other = _pair_scores(scorer, entities, QueryBatch.subjects(relation, object), subject)[1]
+        for start in range(0, len(statements), batch_size):
+            some = statements.take(np.arange(start, min(start + batch_size, len(statements))))
+            one = _pair_scores(scorer, entities, some.asking(Slot.OBJECT), some.object)[1]
+            other = _pair_scores(scorer, entities, some.asking(Slot.SUBJECT), some.subject)[1]
             parts.append(((one + other) / 2).double().cpu().numpy())
     return np.concatenate(parts)
 
@@ -133,18 +132,18 @@ def _places(scorer: VectorScorer, graph: KnowledgeGraph, queries: QueryBatch, ta
     return np.concatenate(found)
 
 
-def _relation_share(scorer: VectorScorer, table: StatementTable) -> Floats:
+def _relation_share(scorer: VectorScorer, statements: QueryBatch) -> Floats:
     """float64 `[m]`: log-softmax of the relation among all, between the two ends."""
     if Slot.RELATION not in scorer.slots:
-        return np.zeros(len(table))
+        return np.zeros(len(statements))
     relations = scorer.relation_vectors()
     size = max(1, BLOCK // max(relations.shape))
     parts = [np.empty(0)]
-    for start in range(0, len(table), size):
-        rows = slice(start, start + size)
-        vectors = scorer.query_vectors(QueryBatch.relations(table.subject[rows], table.object[rows]))
+    for start in range(0, len(statements), size):
+        some = statements.take(np.arange(start, min(start + size, len(statements))))
+        vectors = scorer.query_vectors(some.asking(Slot.RELATION))
         shares = similarity(vectors, relations, scorer.relation_metric).log_softmax(1)
-        own = shares.gather(1, _ids(table.relation[rows], shares)[:, None])[:, 0]
+        own = shares.gather(1, _ids(some.relation, shares)[:, None])[:, 0]
         parts.append(own.double().cpu().numpy())
     return np.concatenate(parts)
 

@@ -14,7 +14,7 @@ import torch
 
 from kgservice.evaluation.calibration import Calibration, Method
 from kgservice.evaluation.evidence import COLUMNS, evidence
-from kgservice.graph import KnowledgeGraph
+from kgservice.graph import KnowledgeGraph, Level
 from kgservice.index import Index
 from kgservice.query import QueryBatch, Slot
 from kgservice.ragged import Ragged
@@ -47,7 +47,7 @@ def calibrate_classification(
     if not len(negatives):
         return None
     return Calibration.fit(
-        np.concatenate([evidence(scorer, graph, positives), evidence(scorer, graph, negatives)]),
+        _columns(scorer, graph, positives, negatives),
         np.arange(len(positives) + len(negatives)) < len(positives),
         population=population,
         method=method,
@@ -63,9 +63,13 @@ def grade(scorer: VectorScorer, graph: KnowledgeGraph, calibration: Calibration,
     positives, negatives = graph.statements.in_split(split), graph.negatives.in_split(split)
     if not len(positives) or not len(negatives):
         return None
-    columns = np.concatenate([evidence(scorer, graph, positives), evidence(scorer, graph, negatives)])
+    columns = _columns(scorer, graph, positives, negatives)
     relation = np.concatenate([positives.relation, negatives.relation])
     return calibration.measure(columns, relation, np.arange(len(columns)) < len(positives))
+
+
+def _columns(scorer: VectorScorer, graph: KnowledgeGraph, *tables: StatementTable) -> Floats:
+    return np.concatenate([evidence(scorer, graph, graph.questions(Slot.OBJECT, table)[0]) for table in tables])
 
 
 def calibrate_completion(
@@ -81,18 +85,14 @@ def calibrate_completion(
 ) -> Calibration | None:
     """Fit on the best `width` candidates of validation questions, training answers left out."""
     table = _sample(graph.statements.in_split(Split.VALID), limit // 4, 0)
-    queries = {
-        Slot.OBJECT: lambda: QueryBatch.objects(table.subject, table.relation),
-        Slot.SUBJECT: lambda: QueryBatch.subjects(table.relation, table.object),
-        Slot.RELATION: lambda: QueryBatch.relations(table.subject, table.object),
-    }[slot]()
-    if not len(queries):
+    queries = graph.questions(slot, table)[0]
+    if slot not in scorer.slots or not len(queries):
         return None
     # A question with many held-out answers is one question.
-    columns = np.stack([queries.subject, queries.relation, queries.object])
-    queries = queries.take(np.sort(np.unique(columns, axis=1, return_index=True)[1]))
-    given = graph.known(queries, splits=(Split.TRAIN, Split.CONTEXT)).union(graph.loops(queries))
-    truth = graph.known(queries, splits=(Split.VALID,))
+    level: Level = "triple" if scorer.reads is None else "statement"
+    queries = queries.take(np.sort(np.unique(graph.keys(queries, level), return_index=True)[1]))
+    given = graph.known(queries, level, (Split.TRAIN, Split.CONTEXT)).union(graph.loops(queries))
+    truth = graph.known(queries, level, (Split.VALID,))
     allow = graph.linking if slot is Slot.RELATION else None
     features, true, question = [], [], []
     for start in range(0, len(queries), 1024):
@@ -114,11 +114,16 @@ def calibrate_completion(
         population=population,
         method=method,
         # The relation of a question is known, but for those that ask for it.
-        relation=None if slot is Slot.RELATION else queries.relation[of],
+        relation=None if slot is Slot.RELATION else _of_question(queries)[of],
         group=of,
         names=("share",),
         precision=precision,
     )
+
+
+def _of_question(queries: QueryBatch) -> npt.NDArray[np.int32]:
+    """int32 `[b]`: the relation that says what kind of answer is wanted."""
+    return queries.asked if queries.slot is Slot.QUALIFIER else queries.relation
 
 
 def completion_feature(scores: npt.NDArray[np.float32]) -> Floats:

@@ -26,6 +26,7 @@ SCORERS = {
     "nfe3-reverse": "kgservice.scorers.flow:NFE3Reverse",
     "rescal": "kgservice.scorers.bilinear:RESCAL",
     "rotate": "kgservice.scorers.translation:RotatE",
+    "stare": "kgservice.scorers.stare:StarE",
     "transe": "kgservice.scorers.translation:TransE",
 }
 """Name in a recipe → where the class is."""

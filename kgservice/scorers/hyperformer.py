@@ -19,7 +19,7 @@ from kgservice.graph import KnowledgeGraph
 from kgservice.query import QueryBatch, Slot
 from kgservice.recipe import ModelSettings, TransformerSettings
 from kgservice.scorers.base import Logits, TableScorer, Term, cubed
-from kgservice.scorers.context import MASKED, NUMBER, OTHER, Context
+from kgservice.scorers.context import MASKED, NOTHING, NUMBER, OTHER, Context
 from kgservice.scorers.scales import KNOTS, Scales
 from kgservice.scorers.transformer import Transformer
 from kgservice.similarity import Metric
@@ -109,6 +109,7 @@ class HyperFormer(TableScorer):
 
     def terms(self, anchor: Tensor, relation: Tensor, context: Context | None = None) -> list[Term]:
         """The plain pass; what neighbours say of the anchor; the second pass, after the interaction."""
+        context = self._hidden(context)
         hole, tokens, present, of_relation = self._plain(anchor, relation, context)
         terms = [Term(Logits(hole, self.entity))]
         of_anchor = None
@@ -130,6 +131,16 @@ class HyperFormer(TableScorer):
             out = self.encoder(again, present)[_starts(present) + self._place(context, len(anchor), hole.device)]
             terms.append(Term(Logits(out, self.entity)))
         return terms
+
+    def _hidden(self, context: Context | None) -> Context | None:
+        """The context without some of its pairs, in training; what is asked for stays."""
+        share = self.parts.pair_dropout
+        if context is None or not (self.training and share):
+            return context
+        hide = (torch.rand(context.number.shape, device=context.number.device) < share) & (context.value != MASKED)
+        return context._replace(
+            relation=context.relation.masked_fill(hide, -1), value=context.value.masked_fill(hide, NOTHING)
+        )
 
     def _plain(
         self, anchor: Tensor, relation: Tensor, context: Context | None

@@ -12,7 +12,8 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ _MAX_FUZZY_LETTERS = 32  # an automaton for two typos grows with the word
 _MAX_FUZZY_WORDS = 8
 _INDEXED = {"name": "basic", "start": "basic", "word": "freq", "about": "freq"}  # whole, or split into words
 _HEAP_BYTES = 256_000_000
+_REMOVALS = 50
 
 log = logging.getLogger(__name__)
 
@@ -114,10 +116,10 @@ class LexicalIndex:
         import tantivy
 
         try:
-            with tempfile.TemporaryDirectory(prefix="kgservice-search-") as links:
+            with _passing_folder() as links:
                 for path in folder.iterdir():
-                    _link(path.resolve(), Path(links) / path.name)
-                index = tantivy.Index.open(links)
+                    _link(path.resolve(), links / path.name)
+                index = tantivy.Index.open(str(links))
                 index.config_reader("manual")
                 return cls(index.searcher(), index.schema)
         except (OSError, ValueError) as error:
@@ -229,6 +231,22 @@ def _descriptions(graph: KnowledgeGraph) -> dict[int, list[str]]:
         if kind is TextKind.DESCRIPTION:
             abouts.setdefault(owner, []).append(fold(text))
     return abouts
+
+
+@contextmanager
+def _passing_folder() -> Iterator[Path]:
+    """A new folder that is gone afterwards, though tantivy may make a lock in it while it is being removed."""
+    folder = Path(tempfile.mkdtemp(prefix="kgservice-search-"))
+    try:
+        yield folder
+    finally:
+        for _ in range(_REMOVALS):
+            shutil.rmtree(folder, ignore_errors=True)
+            if not folder.exists():
+                break
+            time.sleep(0.02)
+        else:
+            log.warning("%s could not be removed; it holds links alone", folder)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Strict, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-from kgservice.answers import MAX_K, MAX_STATEMENTS, Question
+from kgservice.answers import MAX_K, MAX_PAIRS, MAX_STATEMENTS, Pair, Question, Statement
 from kgservice.server.problems import RequestProblem
 
 
@@ -66,8 +66,32 @@ _ONE_MISSING = [
         "properties": {part: {"type": "null" if part == hole else "string"} for part in _PARTS},
     }
     for hole in _PARTS
+] + [
+    {
+        "title": "a qualifier's value is asked for",
+        "required": [*_PARTS, "qualifiers"],
+        "properties": {part: {"type": "string"} for part in _PARTS},
+    }
 ]
 """For readers of the OpenAPI document; the engine is the one who checks it."""
+
+
+class PairBody(Closed):
+    """A qualifier: what holds beside the statement."""
+
+    relation: Name = Field(description="The relation that qualifies.")
+    value: Name | None = Field(
+        None,
+        description="An entity, a number, a year (`1960`), a date (`1960-02-29`) or a literal in N-Triples form; left out "
+        "where it is what the question asks for.",
+    )
+
+    def pair(self) -> Pair:
+        """As the engine takes it."""
+        return Pair(self.relation, self.value)
+
+
+Pairs = Annotated[list[PairBody], Field(max_length=MAX_PAIRS, description="What holds beside the statement.")]
 
 
 class QuestionBody(Closed):
@@ -78,10 +102,11 @@ class QuestionBody(Closed):
     subject: Name | None = Field(None, description="The entity that the statement is about.")
     relation: Name | None = Field(None, description="What links the two.")
     object: Name | None = Field(None, description="The entity that the subject is linked to.")
+    qualifiers: Pairs = []
 
     def question(self) -> Question:
         """As the engine takes it."""
-        return Question(self.subject, self.relation, self.object)
+        return Question(self.subject, self.relation, self.object, tuple(pair.pair() for pair in self.qualifiers))
 
 
 class CompleteOptions(Closed):
@@ -110,10 +135,11 @@ class StatementBody(Closed):
     subject: Name = Field(description="The entity that the statement is about.")
     relation: Name = Field(description="What links the two.")
     object: Name = Field(description="The entity that the subject is linked to.")
+    qualifiers: Pairs = []
 
-    def triple(self) -> tuple[str, str, str]:
+    def statement(self) -> Statement:
         """As the engine takes it."""
-        return self.subject, self.relation, self.object
+        return Statement(self.subject, self.relation, self.object, tuple(pair.pair() for pair in self.qualifiers))
 
 
 class ClassifyOptions(Closed):

@@ -32,6 +32,25 @@ _COMPLETE_EXAMPLES: dict[str, Example] = {
         "summary": "How are France and Spain linked?",
         "value": {"subject": "world:France", "object": "world:Spain", "exclude_known": False},
     },
+    "qualified": {
+        "summary": "What was France's currency from 1960 on?",
+        "value": {
+            "subject": "world:France",
+            "relation": "world:currency",
+            "qualifiers": [{"relation": "world:startTime", "value": "1960"}],
+            "exclude_known": False,
+        },
+    },
+    "value": {
+        "summary": "In which decade did Croatia join the European Union?",
+        "value": {
+            "subject": "world:Croatia",
+            "relation": "world:memberOf",
+            "object": "world:European_Union",
+            "qualifiers": [{"relation": "world:startDecade"}],
+            "exclude_known": False,
+        },
+    },
     "bulk": {
         "summary": "Two questions at once",
         "value": {
@@ -77,6 +96,9 @@ async def complete(
 ) -> Response:
     """Leave out exactly one of `subject`, `relation` and `object`, or send many such `questions` with shared options.
 
+    `qualifiers` hold beside the statement; the value of one is asked for where the statement itself is whole. Such questions
+    are answered by a model that reads qualifiers, and what holds with other qualifiers is not taken for known.
+
     Candidates that the graph states already are left out unless `exclude_known` is false. Where one question of many
     cannot be answered, none is, and the problem says which name is unknown.
     """
@@ -112,7 +134,7 @@ async def classify(
     enough. All are null where the model is not calibrated. `known` says whether the graph states it.
     """
     many = isinstance(body, ClassifyMany)
-    statements = [one.triple() for one in (body.statements if isinstance(body, ClassifyMany) else [body])]
+    statements = [one.statement() for one in (body.statements if isinstance(body, ClassifyMany) else [body])]
     service.check_size("statements", len(statements))
     engine = service.engine
 

@@ -1,0 +1,116 @@
+"""Questions in the user's words → ids, with the closest names to what is none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from kgservice.answers import MAX_PAIRS, Pair, Question, Statement
+from kgservice.errors import InvalidQuestion, UnknownEntity, UnknownRelation
+from kgservice.graph import KnowledgeGraph
+from kgservice.literals import XSD, Literal
+from kgservice.names import Names
+from kgservice.query import QueryBatch, Slot
+from kgservice.ragged import Ragged, offsets_of
+
+_DATE = re.compile(r"[+-]?\d{4,}(-\d\d){0,2}(T[0-9:.]+Z?)?")
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?")
+
+
+class Reading:
+    """Reads the questions of one graph.
+
+    Args:
+        graph: what is asked about.
+        entities, relations: its names.
+    """
+
+    def __init__(self, graph: KnowledgeGraph, entities: Names, relations: Names) -> None:
+        self.graph, self.entities, self.relations = graph, entities, relations
+
+    def batch(self, slot: Slot, questions: Sequence[Question]) -> QueryBatch:
+        """Questions that ask for the same part.
+
+        Raises:
+            UnknownName: a name that the graph does not hold.
+            InvalidQuestion: too many qualifiers, or a value that is neither an entity nor a literal.
+        """
+
+        def column(part: Slot, names: Names) -> npt.NDArray[np.int32]:
+            if part is slot:
+                return np.full(len(questions), -1, np.int32)
+            return np.array([names.resolve(getattr(question, part.value)) for question in questions], np.int32)
+
+        subject, relation = column(Slot.SUBJECT, self.entities), column(Slot.RELATION, self.relations)
+        relations, values, numbers = self._pairs([question.given for question in questions])
+        asked = [self._qualifier(question.asked) if question.asked else -1 for question in questions]
+        object = column(Slot.OBJECT, self.entities)
+        return QueryBatch(slot, subject, relation, object, relations, values, numbers, np.array(asked, np.int32))
+
+    def statements(self, statements: Sequence[Statement]) -> QueryBatch:
+        """Whole statements, in their order, as questions for their objects.
+
+        Raises:
+            UnknownName, InvalidQuestion: as by `batch`; also a qualifier without a value.
+        """
+        for one in statements:
+            for pair in one.qualifiers:
+                if not pair.value:
+                    raise InvalidQuestion(f"the qualifier {pair.relation!r} of a whole statement needs a value")
+        names = (("subject", self.entities), ("relation", self.relations), ("object", self.entities))
+        s, r, o = (np.array([of.resolve(getattr(one, part)) for one in statements], np.int32) for part, of in names)
+        return QueryBatch(Slot.OBJECT, s, r, o, *self._pairs([one.qualifiers for one in statements]))
+
+    def _pairs(self, rows: Sequence[Sequence[Pair]]) -> tuple[Ragged, Ragged, npt.NDArray[np.float64]]:
+        """Relations, values and numbers, in the order that statements keep theirs."""
+        lists = []
+        for row in rows:
+            if len(row) > MAX_PAIRS:
+                raise InvalidQuestion(f"a statement may have {MAX_PAIRS} qualifiers, this one has {len(row)}")
+            # As statements keep theirs: sorted, each once.
+            read = {(self._qualifier(pair.relation), self._value(pair)) for pair in row}
+            lists.append(sorted(read, key=lambda pair: (pair[0], pair[1][0])))
+        offset = offsets_of([len(pairs) for pairs in lists])
+        relations = np.array([relation for pairs in lists for relation, _ in pairs], np.int32)
+        values = np.array([value for pairs in lists for _, (value, _) in pairs], np.int32)
+        numbers = np.array([number for pairs in lists for _, (_, number) in pairs], np.float64)
+        return Ragged(offset, relations), Ragged(offset, values), numbers
+
+    def _qualifier(self, name: str) -> int:
+        found = self.relations.resolve(name)
+        if not self.graph.qualifying[found]:
+            held = [self.relations.vocabulary.name(int(id)) for id in np.flatnonzero(self.graph.qualifying)[:10]]
+            closest = [self.relations.short(other) for other in held]
+            raise UnknownRelation(name, "that qualifies a statement of this release", closest)
+        return found
+
+    def _value(self, pair: Pair) -> tuple[int, float]:
+        """An entity and NaN; or a literal as `-1 - id` and its number, ids beyond the last for those never stated."""
+        assert pair.value is not None
+        text = pair.value.strip()
+        if not text.startswith('"'):
+            found = self.entities.find(text)
+            if found >= 0:
+                return found, np.nan
+        literal = _literal(text)
+        if literal is None:
+            where = f"{self.entities.where}, nor a number, a date or a literal in quotes"
+            raise UnknownEntity(text, where, self.entities.closest(text))
+        vocabulary = self.graph.literals.vocabulary
+        id = vocabulary.id(str(literal))
+        return -1 - (id if id >= 0 else len(vocabulary)), literal.number
+
+
+def _literal(text: str) -> Literal | None:
+    if text.startswith('"'):
+        return Literal.parse(text)
+    if _DATE.fullmatch(text):
+        kinds = {0: "gYear", 1: "gYearMonth", 2: "date"}
+        kind = "dateTime" if "T" in text else kinds[text.lstrip("+-").count("-")]
+        return Literal(text, XSD + kind)
+    if _NUMBER.fullmatch(text):
+        return Literal(text, XSD + ("integer" if text.lstrip("+-").isdigit() else "decimal"))
+    return None
