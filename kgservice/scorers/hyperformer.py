@@ -105,17 +105,26 @@ class HyperFormer(TableScorer):
 
     def logits(self, anchor: Tensor, relation: Tensor, context: Context | None = None) -> Logits:
         """See `VectorScorer.logits`: the plain pass."""
-        return Logits(self._plain(anchor, relation, context)[0], self.entity)
+        return Logits(self._plain(anchor, relation, context), self.entity)
 
     def terms(self, anchor: Tensor, relation: Tensor, context: Context | None = None) -> list[Term]:
         """The plain pass; what neighbours say of the anchor; the second pass, after the interaction."""
         context = self._hidden(context)
-        hole, tokens, present, of_relation = self._plain(anchor, relation, context)
+        tokens, present = self._tokens(anchor, relation, context)
+        place = self._place(relation, context)
+        of_relation = None
+        if self.interaction is None:
+            hole = self.encoder(tokens, present, place)
+        else:
+            counts = present.sum(1)
+            starts = counts.cumsum(0) - counts
+            out = self.encoder(tokens, present)
+            hole, of_relation = out[starts + place], out[starts + 1]
         terms = [Term(Logits(hole, self.entity))]
         of_anchor = None
         if self._facts is not None:
             fact, fact_context, said_of, used = self._facts.draw(anchor, relation, self.parts.neighbours)
-            said = self._plain(*fact, fact_context)[0]
+            said = self._plain(*fact, fact_context)
             terms.append(Term(Logits(said, self.entity), NEIGHBOUR_WEIGHT, said_of))
             of_anchor = said.new_zeros(len(anchor), self.width).index_add(0, used, said)
             counts = torch.bincount(used, minlength=len(anchor)).clamp(min=1)
@@ -123,13 +132,12 @@ class HyperFormer(TableScorer):
         if self.interaction is not None or self.parts.aggregation != "none":
             of_pairs = self._aggregated(context, len(anchor)) if self.parts.aggregation != "none" else None
             first, second = tokens[:, 0], tokens[:, 1]
-            if self.interaction is None:
+            if of_relation is None:
                 second = second + (of_pairs if of_pairs is not None else 0)
             else:
                 first, second = self._interact(first, of_relation, of_anchor, of_pairs)
             again = torch.cat([first.unsqueeze(1), second.unsqueeze(1), tokens[:, 2:]], 1)
-            out = self.encoder(again, present)[_starts(present) + self._place(context, len(anchor), hole.device)]
-            terms.append(Term(Logits(out, self.entity)))
+            terms.append(Term(Logits(self.encoder(again, present, place), self.entity)))
         return terms
 
     def _hidden(self, context: Context | None) -> Context | None:
@@ -142,19 +150,13 @@ class HyperFormer(TableScorer):
             relation=context.relation.masked_fill(hide, -1), value=context.value.masked_fill(hide, NOTHING)
         )
 
-    def _plain(
-        self, anchor: Tensor, relation: Tensor, context: Context | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Outputs at the hole, the tokens, which are there, and the outputs at the relation.
+    def _plain(self, anchor: Tensor, relation: Tensor, context: Context | None) -> Tensor:
+        """float `[b, width]`: outputs at the hole.
 
         A relation of -1 is the hole itself; the context then says what fills the answer's place.
         """
-        tokens, present = self._tokens(anchor, relation, context)
-        tokens = F.dropout(tokens, self.parts.input_dropout, self.training)
-        out = self.encoder(tokens, present)
-        starts = _starts(present)
-        place = torch.where(relation < 0, 1, self._place(context, len(anchor), out.device))
-        return out[starts + place], tokens, present, out[starts + 1]
+        out: Tensor = self.encoder(*self._tokens(anchor, relation, context), self._place(relation, context))
+        return out
 
     def _tokens(self, anchor: Tensor, relation: Tensor, context: Context | None) -> tuple[Tensor, Tensor]:
         """float `[b, t, width]` and bool `[b, t]`: anchor, relation, hole or what fills it, and pairs."""
@@ -175,7 +177,7 @@ class HyperFormer(TableScorer):
             main = main + self.role[:3]
         present = torch.ones(b, 3, dtype=torch.bool, device=anchor.device)
         if context is None or context.relation.shape[1] == 0:
-            return main, present
+            return F.dropout(main, self.parts.input_dropout, self.training), present
         assert of_value is not None
         there = context.relation >= 0
         values = self._values(context, of_value)
@@ -185,7 +187,8 @@ class HyperFormer(TableScorer):
         else:
             role = self.role[PAIR + (context.value == MASKED).long()]
             pairs = relations + values + role
-        return torch.cat([main, pairs], 1), torch.cat([present, there], 1)
+        tokens = F.dropout(torch.cat([main, pairs], 1), self.parts.input_dropout, self.training)
+        return tokens, torch.cat([present, there], 1)
 
     def _values(self, context: Context, of_entities: Tensor) -> Tensor:
         """float `[b, p, width]`: what stands for the value of each pair."""
@@ -201,9 +204,9 @@ class HyperFormer(TableScorer):
             out = out.index_put(numbers, between)
         return out
 
-    def _place(self, context: Context | None, b: int, device: torch.device) -> Tensor:
-        """int64 `[b]`: which of a question's tokens is asked for, if not its relation."""
-        place = torch.full((b,), 2, device=device)
+    def _place(self, relation: Tensor, context: Context | None) -> Tensor:
+        """int64 `[b]`: which of a question's tokens is the hole."""
+        place = torch.where(relation < 0, 1, 2)
         if context is None:
             return place
         # The asked pair is the first; without roles its value is the second of its tokens.
@@ -244,7 +247,7 @@ class HyperFormer(TableScorer):
             self._valid(context.filler[context.filler >= 0].cpu().numpy())
         hole = torch.full((len(queries),), -1, device=device)
         relation = hole if queries.slot is Slot.RELATION else self._directed(queries)
-        return self._plain(anchor, relation, context)[0]
+        return self._plain(anchor, relation, context)
 
     def relation_vectors(self) -> Tensor:
         """float32 `[r, width]`."""
@@ -255,7 +258,7 @@ class HyperFormer(TableScorer):
         if context is None:
             context = Context.empty(len(anchor), anchor.device)
         hole = torch.full_like(anchor, -1)
-        return Logits(self._plain(anchor, hole, context._replace(filler=target))[0], self.relation)
+        return Logits(self._plain(anchor, hole, context._replace(filler=target)), self.relation)
 
     def entity_penalty(self, entity: Tensor) -> Tensor:
         """See `VectorScorer.entity_penalty`."""
@@ -336,12 +339,6 @@ def compose(relation: Tensor, value: Tensor, how: str) -> Tensor:
         length = (a * a + b * b).clamp_min(1e-12).sqrt()
         a, b = a / length, b / length
     return torch.cat([a * c - b * d, a * d + b * c], -1)
-
-
-def _starts(present: Tensor) -> Tensor:
-    """int64 `[b]`: where each row's tokens begin among all that are there."""
-    counts = present.sum(1)
-    return counts.cumsum(0) - counts
 
 
 def _nearest_divisor(size: int) -> int:

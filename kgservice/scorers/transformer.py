@@ -26,23 +26,24 @@ class Transformer(nn.Module):
         self.layers = nn.ModuleList(_Layer(width, heads, hidden, experts, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, tokens: Tensor, present: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, present: Tensor, wanted: Tensor | None = None) -> Tensor:
         """What becomes of the tokens that are there.
 
         Args:
             tokens: float `[b, t, width]`.
             present: bool `[b, t]`.
+            wanted: int64 `[b]`, the place of one present token in each row; None for all of them.
 
         Returns:
-            float `[k, width]`: of the `k` present tokens, row by row.
+            float `[b, width]`: of the wanted tokens; or `[k, width]`, of the `k` present ones, row by row.
         """
         # In shorter rows nothing but these places is computed, but for attention itself, which is small.
         flat = present.flatten().nonzero().squeeze(1)
         x = tokens.flatten(0, 1)[flat]
         mask = present[:, None, None, :]
-        for layer in self.layers:
+        for layer in self.layers[:-1]:
             x = layer(x, flat, mask)
-        out: Tensor = self.norm(x)
+        out: Tensor = self.norm(self.layers[-1](x, flat, mask, wanted))
         return out
 
 
@@ -54,15 +55,20 @@ class _Layer(nn.Module):
         self.mix, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.forward_part = Experts(width, hidden, experts) if experts else FeedForward(width, hidden)
 
-    def forward(self, x: Tensor, flat: Tensor, mask: Tensor) -> Tensor:
-        """float `[k, width]` → the same, `flat` being the places of the `k` tokens in `[b · t]`."""
+    def forward(self, x: Tensor, flat: Tensor, mask: Tensor, wanted: Tensor | None = None) -> Tensor:
+        """float `[k, width]` → the same, or `[b, width]` of the wanted ones; `flat` are the tokens' places in `[b · t]`."""
         (b, *_, t), width = mask.shape, x.shape[1]
         mixed = self.mix(self.before_attention(x))
         padded = mixed.new_zeros(b * t, 3 * width).index_copy(0, flat, mixed)
         q, k, v = padded.view(b, t, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        if wanted is not None:
+            # The last layer is read in one place: the others are looked at, and not computed further.
+            row = torch.arange(b, device=x.device)
+            q = q[row, :, wanted].unsqueeze(2)
+            flat, x = row, x[torch.searchsorted(flat, row * t + wanted)]
         dropout = self.dropout if self.training else 0.0
         seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
-        seen = seen.transpose(1, 2).reshape(b * t, width)[flat]
+        seen = seen.transpose(1, 2).reshape(-1, width)[flat]
         x = x + F.dropout(self.out(seen), dropout)
         return x + F.dropout(self.forward_part(self.before_forward(x)), dropout)
 
