@@ -10,7 +10,7 @@ import torch
 from kgservice import datasets, scorers
 from kgservice.errors import RecipeError
 from kgservice.evaluation.ranking import rank
-from kgservice.recipe import ModelSettings
+from kgservice.recipe import ModelSettings, TransformerSettings
 from kgservice.scorers.base import Logits
 from kgservice.statements import Split
 from kgservice.training.loop import fit
@@ -128,12 +128,13 @@ def test_adagrad_by_rows_equals_a_dense_reference() -> None:
     assert optimizer.state[table]["sum"].shape == (6,)
 
 
-@pytest.mark.parametrize("name", sorted(scorers.SCORERS))
+@pytest.mark.parametrize("name", sorted(scorers.SCORERS.keys() - {"stare"}))  # its rows meet in messages
 def test_a_step_over_rows_gives_the_gradient_of_a_dense_one(name: str) -> None:
     """Every scorer, with penalties and relation prediction, all entities drawn; no dense gradient of the table exists."""
     graph = ring()
     chosen = settings(n3=0.01, relation_prediction=0.1, batch_size=7)
-    chosen = chosen.model_copy(update={"scorer": name, "width": 12, "initial_scale": 0.3})
+    parts = TransformerSettings(dropout=0.0)
+    chosen = chosen.model_copy(update={"scorer": name, "width": 12, "initial_scale": 0.3, "transformer": parts})
     scorer = scorers.build(chosen, n=graph.n, r=graph.r)
     questions = Questions.of(graph, TRAIN, torch.device("cpu"))
     loss = BatchLoss(scorer, chosen.training, Workspace(torch.float32))

@@ -280,7 +280,7 @@ def test_an_empty_body(client: TestClient) -> None:
     [
         (
             {**FRANCE_BORDERS, "object": "world:Spain"},
-            "exactly one of subject, relation and object must be missing; none is",
+            "exactly one of subject, relation, object and the values of qualifiers must be missing; none is",
         ),
         ({"subject": "world:France"}, "relation and object are"),
         ({"subject": "world:France", "object": "world:Spain", "types": ["world:Country"]}, "takes none"),

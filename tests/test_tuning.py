@@ -115,7 +115,7 @@ def test_a_trial_that_lags_behind_is_stopped(
     curves = iter([0.5] * 6 * 4)
     made = 0
 
-    def validation(graph: KnowledgeGraph, settings: ModelSettings) -> object:
+    def validation(graph: KnowledgeGraph, settings: ModelSettings, *level: str) -> object:
         nonlocal made
         made += 1
         height = 0.1 if made == 7 else next(curves)  # the first call looks whether there is a validation split

@@ -146,6 +146,20 @@ class VectorScorer(nn.Module):
             asked = ", ".join(sorted(self.slots))
             raise InvalidQuestion(f"{type(self).__name__} answers {asked} questions, not {queries.slot}")
 
+    def _directed(self, queries: QueryBatch) -> Tensor:
+        """int64 `[b]`: the relations of entity questions in `[0, 2r)`; a subject question has the inverse one."""
+        relation = queries.relation.astype(np.int64)
+        if len(relation) and not (0 <= relation.min() and relation.max() < self.r):
+            raise UnknownRelation(str(relation[(relation < 0) | (relation >= self.r)][0]), f"in [0, {self.r})")
+        shift = self.r if queries.slot is Slot.SUBJECT else 0
+        return torch.from_numpy(relation + shift).to(next(self.parameters()).device)
+
+    def _valid(self, entities: np.ndarray) -> npt.NDArray[np.int64]:
+        """int64 `[b]`: the same ids, all of entities there are."""
+        if len(entities) and not (0 <= entities.min() and entities.max() < self.n):
+            raise InvalidQuestion(f"entity ids must be in [0, {self.n}), found [{entities.min()}, {entities.max()}]")
+        return entities.astype(np.int64)
+
     def metric_of(self, slot: Slot) -> Metric:
         """How query and candidate vectors are compared for a hole."""
         return self.relation_metric if slot is Slot.RELATION else self.metric
@@ -195,22 +209,8 @@ class TableScorer(VectorScorer):
         """float32 `[n, width]`."""
         return self.entity
 
-    def _directed(self, queries: QueryBatch) -> Tensor:
-        """int64 `[b]`: the relations of entity questions in `[0, 2r)`; a subject question has the inverse one."""
-        relation = queries.relation.astype(np.int64)
-        if len(relation) and not (0 <= relation.min() and relation.max() < self.r):
-            raise UnknownRelation(str(relation[(relation < 0) | (relation >= self.r)][0]), f"in [0, {self.r})")
-        shift = self.r if queries.slot is Slot.SUBJECT else 0
-        return torch.from_numpy(relation + shift).to(self.entity.device)
-
     def _rows(self, entities: np.ndarray) -> Tensor:
         return F.embedding(torch.from_numpy(self._valid(entities)).to(self.entity.device), self.entity)
-
-    def _valid(self, entities: np.ndarray) -> npt.NDArray[np.int64]:
-        """int64 `[b]`: the same ids, all of entities there are."""
-        if len(entities) and not (0 <= entities.min() and entities.max() < self.n):
-            raise InvalidQuestion(f"entity ids must be in [0, {self.n}), found [{entities.min()}, {entities.max()}]")
-        return entities.astype(np.int64)
 
 
 class EmbeddingScorer(TableScorer):

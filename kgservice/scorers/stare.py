@@ -18,7 +18,7 @@ from kgservice.errors import RecipeError
 from kgservice.graph import KnowledgeGraph
 from kgservice.query import QueryBatch, Slot
 from kgservice.recipe import ModelSettings, TransformerSettings
-from kgservice.scorers.base import Logits, TableScorer, Term, cubed
+from kgservice.scorers.base import Logits, VectorScorer, cubed
 from kgservice.scorers.context import Context
 from kgservice.scorers.hyperformer import compose
 from kgservice.scorers.transformer import Transformer
@@ -30,7 +30,7 @@ OF_RELATION = 0.8
 LAYERS = 2
 
 
-class StarE(TableScorer):
+class StarE(VectorScorer):
     """query = the mean of a transformer's outputs over [anchor, relation, pairs…], mapped; score = inner product.
 
     Args:
@@ -108,10 +108,6 @@ class StarE(TableScorer):
             entities, relations = self.encoded, self.encoded_relation
         return Logits(self._queries(anchor, relation, context, entities, relations), entities)
 
-    def terms(self, anchor: Tensor, relation: Tensor, context: Context | None = None) -> list[Term]:
-        """One loss over all entities."""
-        return [Term(self.logits(anchor, relation, context))]
-
     def _queries(
         self, anchor: Tensor, relation: Tensor, context: Context | None, entities: Tensor, relations: Tensor
     ) -> Tensor:
@@ -165,7 +161,7 @@ class StarE(TableScorer):
 
     def entity_penalty(self, entity: Tensor) -> Tensor:
         """See `VectorScorer.entity_penalty`."""
-        return cubed(self.rows_of(entity), pairs=False)
+        return cubed(F.embedding(entity, self.entity), pairs=False)
 
     def relation_penalty(self, relation: Tensor) -> Tensor:
         """See `VectorScorer.relation_penalty`."""

@@ -86,7 +86,12 @@ KINDS = {
         Kind("body-too-large", 413, "Body too large", "Send fewer questions at once."),
         Kind("unsupported-media-type", 415, "Unsupported media type", "Send `Content-Type: application/json`."),
         Kind("invalid-request", 422, "Invalid request", "`errors` names each field; /openapi.json describes them all."),
-        Kind("invalid-question", 422, "Invalid question", "Leave out exactly one of subject, relation and object."),
+        Kind(
+            "invalid-question",
+            422,
+            "Invalid question",
+            "Leave out exactly one of subject, relation, object and the values of qualifiers.",
+        ),
         Kind("overloaded", 503, "Overloaded", "Try again after the seconds in `Retry-After`."),
         Kind("no-release", 503, "No release", "Build one: `kgservice demo --no-serve`. The server opens it."),
         Kind("unavailable", 503, "Unavailable", "A file of the release cannot be read; the server's log names it."),

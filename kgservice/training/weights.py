@@ -44,9 +44,14 @@ class Kept:
 
     def average(self, epoch: int) -> None:
         """Put an epoch's weights into the mean; a plain mean until so many epochs have gone as the share spans."""
-        past = min(self.averaging, 1 - 1 / epoch)
-        for name, value in self.live().items() if self.mean is not None else ():
-            self.mean[name].mul_(past).add_(value, alpha=1 - past)  # type: ignore[index]
+        if self.mean is None:
+            return
+        past, learnt = min(self.averaging, 1 - 1 / epoch), {name for name, _ in self.scorer.named_parameters()}
+        for name, value in self.live().items():
+            if name in learnt:
+                self.mean[name].mul_(past).add_(value, alpha=1 - past)
+            else:
+                self.mean[name].copy_(value)
 
     @contextmanager
     def worn(self) -> Iterator[None]:

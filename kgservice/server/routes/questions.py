@@ -94,7 +94,9 @@ _CLASSIFY_EXAMPLES: dict[str, Example] = {
 async def complete(
     body: Annotated[CompleteBody, Body(openapi_examples=_COMPLETE_EXAMPLES)], service: ServiceOf
 ) -> Response:
-    """Leave out exactly one of `subject`, `relation` and `object`, or send many such `questions` with shared options.
+    """Leave out exactly one of `subject`, `relation`, `object` and a qualifier's `value`.
+
+    Or send many such `questions` with shared options.
 
     `qualifiers` hold beside the statement; the value of one is asked for where the statement itself is whole. Such questions
     are answered by a model that reads qualifiers, and what holds with other qualifiers is not taken for known.
