@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check conformance format bench bench-train bench-ingest bench-million api cards clean
+.PHONY: demo test check conformance format bench bench-train bench-ingest bench-million bench-qualifiers api cards clean
 
 demo: $(READY)  ## set up, build the sample graph's release, serve it on :8000
 	$(BIN)/kgservice demo
@@ -38,6 +38,9 @@ bench-train: .venv-bench/.ready  ## training and evaluation beside PyKEEN and th
 
 bench-ingest: .venv-bench/.ready  ## ingestion beside rdflib, pyoxigraph, msgspec and qwikidata
 	.venv-bench/bin/python -m tests.bench.ingest
+
+bench-qualifiers: $(READY)  ## statements with qualifiers: training beside its products, answers over HTTP
+	$(BIN)/python -m tests.bench.qualifiers
 
 bench-million: $(READY)  ## a graph of a million entities: memory, speed, does it learn
 	$(BIN)/python -m tests.bench.million

@@ -237,7 +237,7 @@ class Engine:
         asked = self._reading.statements(whole)
         subject, relation, object, m = asked.subject, asked.relation, asked.object, len(asked)
         scores = statement_scores(served.scorer, asked)
-        known = self.graph.known(asked, "statement" if any(one.qualifiers for one in whole) else "triple")
+        known = self.graph.stated(asked)
         calibration = served.calibrations.get("classification")
         probability: Sequence[float | None] = [None] * m
         decision: Sequence[Decision | None] = [None] * m
@@ -399,9 +399,7 @@ class Engine:
         calibration = served.calibrations.get(slot.value)
         # A probability is read off a candidate's share among the `width` best unknown ones: see calibration.
         width = max(k, served.settings.calibration.width) if calibration else k
-        qualified = slot is Slot.QUALIFIER or len(batch.qualifier_value.values) > 0
-        # What holds at another time is no answer that is known.
-        known, loops = graph.known(batch, "statement" if qualified else "triple"), graph.loops(batch)
+        known, loops = graph.stated(batch), graph.loops(batch)
         index = served.relation_index if slot is Slot.RELATION else served.index
         if slot is Slot.RELATION:
             allow = graph.linking

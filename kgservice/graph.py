@@ -171,6 +171,31 @@ class KnowledgeGraph:
         """
         return self.answers(queries.slot, level, tuple(splits)).lookup(self.keys(queries, level))
 
+    def stated(self, queries: QueryBatch) -> Ragged:
+        """ragged `[b]`: what statements that hold all the question's qualifiers, and perhaps more, have in its hole.
+
+        For a qualifier's value, what is stated of the same triple.
+        """
+        relation, value = queries.qualifier_relation, queries.qualifier_value
+        if queries.slot is Slot.QUALIFIER or not len(value.values):
+            return self.known(queries)
+        table = self.statements
+        found = self._rows_by(queries.slot).lookup(self.keys(queries, "triple"))
+        question, row = found.rows(), found.values
+        wanted = Ragged(value.offset, np.arange(len(value.values), dtype=np.int32)).take(question)
+        pairs = _pairs(relation.values, value.values)[wanted.values]
+        rows = np.unique(row)
+        held = Ragged(table.qualifier_offset, table.qualifier_relation).take(rows)
+        held_pairs = _pairs(held.values, Ragged(table.qualifier_offset, table.qualifier_value).take(rows).values)
+        there = np.isin(
+            mix(row[wanted.rows()].astype(np.uint64) + mix(pairs)),
+            mix(rows[held.rows()].astype(np.uint64) + mix(held_pairs)),
+        )
+        whole = np.bincount(wanted.rows()[~there], minlength=len(row)) == 0
+        filled = {Slot.SUBJECT: table.subject, Slot.RELATION: table.relation, Slot.OBJECT: table.object}[queries.slot]
+        counts = np.bincount(question[whole], minlength=len(queries))
+        return Ragged(offsets_of(counts), filled[row[whole]]).union(Ragged.empty(len(queries)))
+
     def questions(self, slot: Slot, table: StatementTable) -> tuple[QueryBatch, Ids, npt.NDArray[np.int64]]:
         """What a hole in the statements of `table` asks, with their qualifiers, and what filled it.
 
@@ -232,6 +257,17 @@ class KnowledgeGraph:
             queries, filled, _ = self.questions(slot, table)
             self._answer_indexes[key] = AnswerIndex.build(self.keys(queries, level), filled)
         return self._answer_indexes[key]
+
+    def _rows_by(self, slot: Slot) -> AnswerIndex:
+        """Which rows of `statements` answer a question, whatever their qualifiers."""
+        if slot not in self._row_indexes:
+            queries, _, rows = self.questions(slot, self.statements)
+            self._row_indexes[slot] = AnswerIndex.build(self.keys(queries, "triple"), rows.astype(np.int32))
+        return self._row_indexes[slot]
+
+    @cached_property
+    def _row_indexes(self) -> dict[Slot, AnswerIndex]:
+        return {}
 
     @cached_property
     def _answer_indexes(self) -> dict[tuple[Slot, Level, tuple[Split, ...]], AnswerIndex]:

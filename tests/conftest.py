@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from kgservice import pipeline
 from kgservice.recipe import Recipe
@@ -25,12 +26,20 @@ def mirror() -> Path:
 
 @pytest.fixture(scope="session")
 def world_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home whose current release is the sample graph's, trained briefly."""
-    home = tmp_path_factory.mktemp("home")
+    """A home whose current release is the sample graph's, trained briefly; one for all workers of a run."""
+    base = tmp_path_factory.getbasetemp()
+    home = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "world-home"
+    with FileLock(f"{home}.lock"):
+        if not (home / "releases" / "CURRENT").exists():
+            _build_world(home)
+    return home
+
+
+def _build_world(home: Path) -> None:
     tiny = ["models.complex.training.epochs=10", "models.complex.width=64", "search.encoder=none"]
+    tiny += ["models.hyperformer.training.epochs=12", "models.hyperformer.width=64"]
     path = share() / "models" / "world.toml"
     pipeline.build(Recipe.load(path, tiny), home, base=path.parent)
-    return home
 
 
 @pytest.fixture(scope="session")

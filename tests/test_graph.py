@@ -60,6 +60,26 @@ def test_known_is_what_a_scan_finds(rows, slot, at_statement_level, data):
         assert answers.tolist() == sorted(expected)
 
 
+@settings(deadline=None, max_examples=60)
+@given(ROWS, st.sampled_from([Slot.SUBJECT, Slot.RELATION, Slot.OBJECT]), st.data())
+def test_stated_is_what_statements_with_these_qualifiers_and_more_say(rows, slot, data):
+    graph = graph_of(rows)
+    hole = {"subject": 0, "relation": 1, "object": 2}[slot.value]
+    asked = []
+    for row in [*rows[:8], (3, 2, 1, Split.TEST, [(1, -1)])]:
+        pairs = data.draw(st.lists(st.sampled_from(row[4]), unique=True)) if row[4] else []
+        asked.append((*row[:3], sorted(pairs)))
+    queries = QueryBatch(
+        slot,
+        *(np.array([-1 if place == hole else row[place] for row in asked], np.int32) for place in range(3)),
+        Ragged.of([[q for q, _ in row[3]] for row in asked]),
+        Ragged.of([[v for _, v in row[3]] for row in asked]),
+    )
+    for row, answers in zip(asked, graph.stated(queries), strict=True):
+        same = [o for o in rows if all(o[place] == row[place] for place in range(3) if place != hole)]
+        assert answers.tolist() == sorted({o[hole] for o in same if set(row[3]) <= set(o[4])})
+
+
 def test_a_qualifier_of_zeros_counts():
     graph = graph_of([(0, 0, 0, Split.TRAIN, [(0, 0)])])
     one, none = Ragged.of([[0]]), Ragged.of([[]])

@@ -57,7 +57,10 @@ def test_the_installed_wheel_builds_a_release_outside_any_checkout(wheel: Path, 
     environment = {k: v for k, v in os.environ.items() if not k.startswith("KGSERVICE_")} | {
         "PYTHONPATH": str(installed)
     }
-    quick = ["--set", "models.complex.training.epochs=2", "--set", "models.complex.width=16"]
+    changes = [
+        f"models.{name}.{change}" for name in ("complex", "hyperformer") for change in ("training.epochs=1", "width=16")
+    ]
+    quick = [part for change in changes for part in ("--set", change)]
     command = ["-c", "from kgservice.cli import main; main()", "build", "world", *quick, "--set", "search.encoder=none"]
     done = subprocess.run(
         [sys.executable, *command], cwd=work, env=environment, capture_output=True, text=True, check=False

@@ -119,7 +119,12 @@ def test_two_processes_go_on_from_a_checkpoint_of_two_or_of_one(tmp_path: Path) 
 def test_torchrun_trains_a_recipe_and_one_process_measures_it(tmp_path: Path) -> None:
     """The command line; `train` alone then finds the finished checkpoint and gives the same figures."""
     changes = ["training.epochs=2", "training.evaluate_every=1", "width=16", "calibration.method=none"]
-    recipe = ["train", "world", *(part for change in changes for part in ("--set", f"models.complex.{change}"))]
+    recipe = [
+        "train",
+        "world",
+        "--model=complex",
+        *(part for change in changes for part in ("--set", f"models.complex.{change}")),
+    ]
     done = torchrun("-m", "kgservice", *recipe, home=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("complex: validation MRR") == 1

@@ -17,6 +17,7 @@ _set = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", he
 _from = click.option(
     "--from", "former", metavar="RELEASE", help="Start from the models of a former release, by row names."
 )
+_only = click.option("--model", "only", metavar="NAME", help="One model of the recipe; all by default.")
 
 
 @click.command()
@@ -38,7 +39,8 @@ def build(recipe: Path, overrides: tuple[str, ...], former: str | None, no_activ
 @_recipe
 @_set
 @_from
-def train(recipe: Path, overrides: tuple[str, ...], former: str | None) -> None:
+@_only
+def train(recipe: Path, overrides: tuple[str, ...], former: str | None, only: str | None) -> None:
     """Train RECIPE's models; `build` goes on from here.
 
     With `torchrun --nproc-per-node=N -m kgservice train RECIPE` each process holds a part of the entities.
@@ -51,7 +53,7 @@ def train(recipe: Path, overrides: tuple[str, ...], former: str | None) -> None:
     start = _former(former)
     with joined() as process:
         graph = after_the_first(lambda: pipeline.prepare_graph(loaded, home(), base))
-        for name in loaded.models:
+        for name in _chosen(loaded, recipe, only):
             if process:  # the first one measures
                 pipeline.learn(loaded, name, graph, home(), start)
                 continue
@@ -60,6 +62,14 @@ def train(recipe: Path, overrides: tuple[str, ...], former: str | None) -> None:
             click.echo(
                 f"{name}: validation MRR {figures.get('mrr', float('nan')):.4f}, best epoch {model.history.best_epoch}"
             )
+
+
+def _chosen(recipe: Recipe, path: Path, only: str | None) -> list[str]:
+    from kgservice.errors import UnknownModel
+
+    if only is not None and only not in recipe.models:
+        raise UnknownModel(only, f"of {path}", recipe.models)
+    return list(recipe.models) if only is None else [only]
 
 
 def _former(id: str | None) -> Release | None:
@@ -74,7 +84,7 @@ def _former(id: str | None) -> Release | None:
 @_set
 @click.option("--seeds", default="0", show_default=True, help="Seeds of the training, such as 0,1,2.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the measurements as JSON.")
-@click.option("--model", "only", metavar="NAME", help="One model of the recipe; all by default.")
+@_only
 @click.option("--ranks", type=click.Path(dir_okay=False, path_type=Path), help="Write the test ranks as TSV.")
 @click.option(
     "--against",
@@ -99,16 +109,14 @@ def evaluate(
     """
     from kgservice import pipeline
     from kgservice.card import model_card
-    from kgservice.errors import InputError, RecipeError, UnknownModel
+    from kgservice.errors import InputError, RecipeError
     from kgservice.evaluation.comparison import compare
     from kgservice.evaluation.rank_table import RankTable
     from kgservice.release import provenance
     from kgservice.resources import home
 
     loaded, base = load_recipe(recipe, overrides)
-    if only is not None and only not in loaded.models:
-        raise UnknownModel(only, f"of {recipe}", loaded.models)
-    names = list(loaded.models) if only is None else [only]
+    names = _chosen(loaded, recipe, only)
     try:
         numbers = [int(seed) for seed in seeds.split(",")]
     except ValueError as error:
