@@ -26,6 +26,7 @@ A message says what, where, what was expected, and what to do.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -95,9 +96,12 @@ class UnknownType(UnknownName):
 
 
 class UnknownModel(UnknownName):
-    """The release holds no model of this name."""
+    """There is no model of this name; `closest` are those there are, the likeliest first."""
 
     kind = "a model"
+
+    def __init__(self, name: str, where: str, models: Iterable[str]) -> None:
+        super().__init__(name, where, sorted(models, key=lambda one: -SequenceMatcher(None, name, one).ratio()))
 
 
 class UnknownDataset(UnknownName):
