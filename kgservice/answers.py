@@ -17,6 +17,8 @@ MAX_PAIRS = 100
 MAX_STATEMENTS = 1000
 
 Decision = Literal["accept", "reject", "abstain"]
+Basis = Literal["model", "median"]
+Kind = Literal["number", "year"]
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,50 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Neighbour:
+    """An entity whose number is stated, and how alike the one asked for is.
+
+    Attributes:
+        entity: which one.
+        value: what the graph states of it.
+        similarity: of the model's two vectors, in [0, 1].
+    """
+
+    entity: Named
+    value: float
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number that fills the hole, where the relation links no entities.
+
+    Attributes:
+        value: the estimate, made without what the graph states of this very entity; a date is its year and the part of it
+            gone by: 1952.5 is July 1952.
+        low, high: the interval.
+        coverage: share of such intervals that hold the true number.
+        kind: whether it is a number or a year.
+        basis: what gave it: the model's vectors, or the median where they do no better or do not know the entity.
+        known: how many entities the graph states it for.
+        stated: what the graph states already.
+        evidence: the known entities most alike, the first the most; empty for a median.
+    """
+
+    value: float
+    low: float
+    high: float
+    coverage: float
+    kind: Kind
+    basis: Basis
+    known: int
+    stated: list[Value]
+    evidence: list[Neighbour]
+
+
+@dataclass(frozen=True)
 class Answer:
-    """The candidates for one question.
+    """The candidates for one question, or the estimate of a number.
 
     Attributes:
         release: `id@revision` of what answered.
@@ -128,7 +172,8 @@ class Answer:
         qualifiers: its qualifiers echoed; a value that is asked for has neither id nor label.
         exact: whether every candidate was scored.
         population: what a probability speaks of, or None where the model is not calibrated.
-        candidates: the best first.
+        candidates: the best first; empty where there is an estimate.
+        estimate: where the relation links no entities but states numbers or dates; else None.
     """
 
     release: str
@@ -140,6 +185,7 @@ class Answer:
     exact: bool
     population: str | None
     candidates: list[Candidate]
+    estimate: Estimate | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from kgservice.evaluation.calibration import Calibration
 from kgservice.recipe import Recipe
 
+NUMBERS = 20
+"""Relations of the table of missing numbers."""
 _FIGURES = (("mrr", "MRR"), ("hits@1", "Hits@1"), ("hits@3", "Hits@3"), ("hits@10", "Hits@10"))
 _BASELINES = {"most_frequent": "most frequent answer", "random": "guessing"}
 _LEAKS = {
@@ -77,12 +80,38 @@ def model_card(
         for what, made in calibrations.items():
             measured = f"{made.figures['ece']:.3f} | {made.figures['brier']:.3f}"
             lines.append(f"| {what} | {made.method} | {made.population} | {measured} |")
+    lines += _numbers(runs[0].get("estimates", {}))
     if notes:
         lines += ["", "## Notes", "", notes.strip()]
     if provenance:
         lines += ["", "## Where the numbers come from", ""]
         lines += [f"- {key}: {value}" for key, value in provenance.items()]
     return "\n".join(lines) + "\n"
+
+
+def _numbers(estimates: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The relations whose numbers are known of most entities."""
+    if not estimates:
+        return []
+    most = sorted(estimates.items(), key=lambda item: (-item[1]["known"], item[0]))[:NUMBERS]
+    lines = [
+        "",
+        "## Missing numbers",
+        "",
+        "Mean leave-one-out error of estimates and of the median, a factor where logarithms are fitted; coverage of the "
+        f"90 % intervals over five folds; {len(most)} of {len(estimates)} relations, those known of most entities.",
+        "",
+        "| relation | known | error | of the median | coverage |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in most:
+        errors = [_error(row[key], row["log"]) for key in ("error", "median_error")]
+        lines.append(f"| {name} | {row['known']:,} | {' | '.join(errors)} | {row['coverage']:.1%} |")
+    return lines
+
+
+def _error(error: float, log: bool) -> str:
+    return f"× {math.exp(min(error, 700.0)):.3g}" if log else f"{error:.4g}"
 
 
 def _ranking_table(runs: Sequence[Mapping[str, Any]]) -> list[str]:

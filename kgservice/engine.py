@@ -27,8 +27,10 @@ from kgservice.answers import (
     Candidate,
     Decision,
     EntityPage,
+    Estimate,
     Match,
     Named,
+    Neighbour,
     QualifierView,
     Question,
     SearchResult,
@@ -38,6 +40,7 @@ from kgservice.answers import (
     Verdict,
 )
 from kgservice.errors import CorruptRelease, DataError, InvalidQuestion, UnknownModel
+from kgservice.estimates import COVERAGE, FEWEST, Estimates, Known
 from kgservice.evaluation.calibration import Calibration
 from kgservice.evaluation.evidence import evidence, statement_scores
 from kgservice.evaluation.populations import completion_feature
@@ -66,6 +69,9 @@ class ServedModel:
     index: Index
     relation_index: Index
     calibrations: Mapping[str, Calibration]
+    vectors: npt.NDArray[np.float32]
+    """float32 `[n, d]`: the entities'."""
+    estimates: Estimates
     uncertainty: npt.NDArray[np.float32] | None
     """float32 `[n]`: the spread of every entity over the median one's; None where the model keeps none."""
 
@@ -88,13 +94,16 @@ class ServedModel:
             calibrations = {what: Calibration.from_json(values) for what, values in written.items()}
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
+        vectors = scorer.entity_vectors().detach()
         return cls(
             name,
             settings,
             scorer,
-            indexes.load(settings.index, folder / "index.faiss", scorer.entity_vectors().detach(), scorer.metric),
+            indexes.load(settings.index, folder / "index.faiss", vectors, scorer.metric),
             ExactIndex(scorer.relation_vectors().detach(), scorer.relation_metric),
             calibrations,
+            vectors.numpy(),
+            Estimates.open(folder / "estimates.safetensors"),
             None if (spread := scorer.spread()) is None else (spread / spread.median()).detach().numpy(),
         )
 
@@ -188,7 +197,7 @@ class Engine:
         model: str | None = None,
         language: str = "en",
     ) -> list[Answer]:
-        """The best candidates for the hole of each question.
+        """The best candidates for the hole of each question; for an object that is a number, its estimate.
 
         Args:
             questions: each with one part missing.
@@ -199,7 +208,7 @@ class Engine:
             language: of labels and descriptions, with fallbacks.
 
         Raises:
-            InvalidQuestion: `k` out of range, or not exactly one part missing.
+            InvalidQuestion: `k` out of range, not exactly one part missing, or too few numbers known for an estimate.
             UnknownName: an entity, relation, type or model that the release does not hold.
         """
         if not 1 <= k <= MAX_K:
@@ -214,8 +223,16 @@ class Engine:
                 raise InvalidQuestion("types restrict entities; a question for a relation takes none")
             served = self.model_for(slot, qualified, model)
             batch = self._reading.batch(slot, [questions[place] for place in places])
-            filled = self._fill(served, batch, k, allow, exclude_known, language)
-            answers.update(zip(places, filled, strict=True))
+            numeric = ~self.graph.linking[batch.relation] & (slot is Slot.OBJECT)
+            for rows in np.flatnonzero(numeric), np.flatnonzero(~numeric):
+                part = batch if len(rows) == len(batch) else batch.take(rows)
+                if not len(rows):
+                    continue
+                if numeric[rows[0]]:
+                    filled = self._estimate(served, part, bool(types), language)
+                else:
+                    filled = self._fill(served, part, k, allow, exclude_known, language)
+                answers.update(zip([places[row] for row in rows], filled, strict=True))
         return [answers[place] for place in range(len(questions))]
 
     def classify(
@@ -452,6 +469,73 @@ class Engine:
                 )
             )
         return answers
+
+    def _estimate(self, served: ServedModel, batch: QueryBatch, typed: bool, language: str) -> list[Answer]:
+        """Numbers, for questions whose relations link no entities."""
+        if typed or len(batch.qualifier_value.values):
+            raise InvalidQuestion(
+                f"{self._relation_name(batch.relation[0])!r} links no entities: an estimate of its value takes neither types "
+                "nor qualifiers"
+            )
+        echo = self._echo(batch, language)
+        answers: dict[int, Answer] = {}
+        for relation in np.unique(batch.relation).tolist():
+            rows = np.flatnonzero(batch.relation == relation)
+            found = self._estimates(served, relation, batch.subject[rows], language)
+            for row, estimate in zip(rows.tolist(), found, strict=True):
+                answers[row] = Answer(
+                    self.release_name,
+                    served.name,
+                    *echo[row],
+                    qualifiers=[],
+                    exact=True,
+                    population=None,
+                    candidates=[],
+                    estimate=estimate,
+                )
+        return [answers[row] for row in range(len(batch))]
+
+    def _estimates(
+        self, served: ServedModel, relation: int, entity: npt.NDArray[np.int32], language: str
+    ) -> list[Estimate]:
+        """Of each entity for one relation."""
+        estimates = served.estimates
+        place = estimates.place(relation)
+        if place is None:
+            count, name = len(Known.of(self.graph, relation).entity), self._relation_name(relation)
+            raise InvalidQuestion(
+                f"{name!r} links no entities, and an estimate of its value takes {FEWEST} entities with a known number; the "
+                f"graph has {count:,}" + ". This release was built without estimates: build it anew" * (count >= FEWEST)
+            )
+        found = estimates.ask(place, entity, served.vectors, self.graph.seen[entity])
+        inside = found.neighbour >= 0
+        named = iter(self._entities(found.neighbour[inside], language, describe=True))
+        return [
+            Estimate(
+                value=float(found.value[row]),
+                low=float(found.low[row]),
+                high=float(found.high[row]),
+                coverage=COVERAGE,
+                kind="year" if estimates.year[place] else "number",
+                basis="model" if found.learnt[row] else "median",
+                known=int(estimates.known[place]),
+                stated=self._stated(int(entity[row]), relation),
+                evidence=[
+                    Neighbour(next(named), float(found.stated[row, turn]), float(found.similarity[row, turn]))
+                    for turn in np.flatnonzero(inside[row])
+                ],
+            )
+            for row in range(len(entity))
+        ]
+
+    def _stated(self, entity: int, relation: int) -> list[Value]:
+        """The literals that the graph states."""
+        rows = self.graph.literals.rows_of(entity)
+        table = self.graph.literals.statements
+        return [self._literal(literal) for literal in table.object[rows[table.relation[rows] == relation]].tolist()]
+
+    def _relation_name(self, relation: int) -> str:
+        return self.relations.short(self.graph.relations.name(int(relation)))
 
     def _with_known(
         self,

@@ -23,6 +23,7 @@ from kgservice import __version__, imports, scorers
 from kgservice import index as indexes
 from kgservice.engine import Engine
 from kgservice.errors import GraphError, RecipeError, UnknownModel
+from kgservice.estimates import Estimates
 from kgservice.evaluation.breakdowns import breakdowns, uncertainty
 from kgservice.evaluation.calibration import Calibration
 from kgservice.evaluation.populations import calibrate_classification, calibrate_completion, grade
@@ -54,6 +55,7 @@ class TrainedModel:
         ranks: of the test split.
         metrics: everything measured, as written to `metrics.json`.
         calibrations: by "classification" and by slot.
+        estimates: of missing numbers.
     """
 
     name: str
@@ -64,6 +66,7 @@ class TrainedModel:
     ranks: Ranks
     metrics: Mapping[str, Any]
     calibrations: Mapping[str, Calibration]
+    estimates: Estimates
 
     @property
     def validation_mrr(self) -> float:
@@ -167,6 +170,8 @@ def _measured(
         parts, spread = breakdowns(test, graph, Split.TEST), uncertainty(scorer, graph)
     with _stage(f"calibrate {name}"):
         calibrated = calibrate(scorer, index, graph, settings)
+    with _stage(f"estimates {name}"):
+        estimates, numbers = Estimates.fit(graph, scorer.entity_vectors().detach().numpy())
     metrics = {
         "valid": valid.report(graph),
         "test": {**test.report(graph), **parts, **qualified},
@@ -175,11 +180,12 @@ def _measured(
         "training": {**asdict(history), "duration_s": history.duration_s, **origin},
         "index": index_figures,
         "classification": grade_classification(scorer, graph, calibrated.get("classification")),
+        "estimates": {graph.relations.name(relation): found for relation, found in numbers.items()},
         "reals_per_entity": int(scorer.entity_vectors().shape[1]),
         "parameters": sum(parameter.numel() for parameter in scorer.parameters()),
         "graph": {"content_hash": graph.content_hash, **graph.counts()},
     }
-    return TrainedModel(name, settings, scorer, history, index, test, metrics, calibrated)
+    return TrainedModel(name, settings, scorer, history, index, test, metrics, calibrated, estimates)
 
 
 def learn(
@@ -411,6 +417,7 @@ def _write_model(recipe: Recipe, model: TrainedModel, folder: Path) -> None:
     save_file(weights, folder / "weights.safetensors")
     model.index.save(folder / "index.faiss")
     _write_json(folder / "calibration.json", {what: made.to_json() for what, made in model.calibrations.items()})
+    model.estimates.save(folder / "estimates.safetensors")
     _write_json(folder / "metrics.json", model.metrics)
     card = model_card(alone, model.name, [model.metrics], calibrations=model.calibrations)
     (folder / "README.md").write_text(card, encoding="utf-8")

@@ -36,7 +36,8 @@ class Reading:
 
         Raises:
             UnknownName: a name that the graph does not hold.
-            InvalidQuestion: too many qualifiers, or a value that is neither an entity nor a literal.
+            InvalidQuestion: too many qualifiers, a value that is neither an entity nor a literal, or a relation that links
+                no entities where its object is given.
         """
 
         def column(part: Slot, names: Names) -> npt.NDArray[np.int32]:
@@ -45,6 +46,8 @@ class Reading:
             return np.array([names.resolve(getattr(question, part.value)) for question in questions], np.int32)
 
         subject, relation = column(Slot.SUBJECT, self.entities), column(Slot.RELATION, self.relations)
+        if slot in (Slot.SUBJECT, Slot.QUALIFIER):
+            self._must_link(relation)
         relations, values, numbers = self._pairs([question.given for question in questions])
         asked = [self._qualifier(question.asked) if question.asked else -1 for question in questions]
         object = column(Slot.OBJECT, self.entities)
@@ -60,9 +63,22 @@ class Reading:
             for pair in one.qualifiers:
                 if not pair.value:
                     raise InvalidQuestion(f"the qualifier {pair.relation!r} of a whole statement needs a value")
-        names = (("subject", self.entities), ("relation", self.relations), ("object", self.entities))
-        s, r, o = (np.array([of.resolve(getattr(one, part)) for one in statements], np.int32) for part, of in names)
+
+        def column(part: str, names: Names) -> npt.NDArray[np.int32]:
+            return np.array([names.resolve(getattr(one, part)) for one in statements], np.int32)
+
+        s, r = column("subject", self.entities), column("relation", self.relations)
+        self._must_link(r)
+        o = column("object", self.entities)
         return QueryBatch(Slot.OBJECT, s, r, o, *self._pairs([one.qualifiers for one in statements]))
+
+    def _must_link(self, relation: npt.NDArray[np.int32]) -> None:
+        for id in relation[~self.graph.linking[relation]][:1].tolist():
+            name = self.relations.short(self.relations.vocabulary.name(id))
+            raise InvalidQuestion(
+                f"{name!r} links no entities, so that neither its subject nor a statement of it can be judged. Where it "
+                "states numbers, leave out the object to have it estimated"
+            )
 
     def _pairs(self, rows: Sequence[Sequence[Pair]]) -> tuple[Ragged, Ragged, npt.NDArray[np.float64]]:
         """Relations, values and numbers, in the order that statements keep theirs."""

@@ -23,7 +23,7 @@ from kgservice.texts import TextKind, Texts
 from kgservice.types import Types
 from kgservice.vocabulary import Vocabulary
 
-SECTIONS = ["figures", "learning", "ranks", "relations", "parts", "calibration", "map", "graph", "origin"]
+SECTIONS = ["figures", "learning", "ranks", "relations", "parts", "calibration", "numbers", "map", "graph", "origin"]
 HOSTILE = [
     "<script>alert(1)</script>",
     "</title></svg><img src=x onerror=alert(2)>",

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from kgservice.answers import Answer, EntityPage, Named, Pair, QualifierView, SearchResult, StatementView, Verdict
+    from kgservice.answers import (
+        Answer,
+        EntityPage,
+        Estimate,
+        Named,
+        Pair,
+        QualifierView,
+        SearchResult,
+        StatementView,
+        Verdict,
+    )
     from kgservice.engine import Engine
 
 HOLES = ("?", "_")
@@ -152,6 +162,9 @@ def _answer_lines(answer: Answer) -> Iterable[str]:
     yield "  ".join(_call(part) if part else "?" for part in (answer.subject, answer.relation, answer.object))
     yield from _with_lines(answer.qualifiers)
     yield _origin(answer.release, answer.model)
+    if answer.estimate:
+        yield from _estimate_lines(answer.estimate)
+        return
     if not answer.candidates:
         yield "no candidate"
         return
@@ -170,6 +183,23 @@ def _answer_lines(answer: Answer) -> Iterable[str]:
     yield from _table(("rank", "id", "label", "score", "probability", "", ""), rows, right=(0, 3, 4))
     if answer.population:
         yield f"probability: among {answer.population}"
+
+
+def _estimate_lines(estimate: Estimate) -> Iterable[str]:
+    def shown(value: float) -> str:
+        return f"{value:.1f}" if estimate.kind == "year" else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+    value, low, high = (shown(bound) for bound in (estimate.value, estimate.low, estimate.high))
+    basis = "the vectors of" if estimate.basis == "model" else "the median of"
+    yield f"{value}, from {basis} {estimate.known:,} entities that have one"
+    yield f"between {low} and {high} for {estimate.coverage:.0%} of such"
+    if estimate.stated:
+        yield "stated: " + ", ".join(one.label or "" for one in estimate.stated)
+    rows = [
+        (f"{one.similarity:.3f}", one.entity.id, one.entity.label or "", shown(one.value), one.entity.description or "")
+        for one in estimate.evidence
+    ]
+    yield from _table(("similarity", "id", "label", "stated", ""), rows, right=(0, 3))
 
 
 def _verdict_lines(verdict: Verdict) -> Iterable[str]:

@@ -74,6 +74,15 @@ def model_view(model: ModelReport, colour: str) -> dict[str, Any]:
     }
 
 
+def number_rows(graph: KnowledgeGraph, models: Sequence[ModelReport]) -> list[dict[str, Any]]:
+    """What is said of missing numbers, by the first model: the relations known of most entities first."""
+    found: Mapping[str, Any] = models[0].metrics.get("estimates", {}) if models else {}
+    names = sorted(found, key=lambda name: (-found[name]["known"], name))
+    ids = np.array([graph.relations.id(name) for name in names], dtype=np.int64)
+    labels = labels_of(graph.relation_texts, graph.relations, ids, graph) if names else []
+    return [{"label": label, **found[name]} for label, name in zip(labels, names, strict=True)]
+
+
 def settings_table(models: Sequence[ModelReport]) -> list[tuple[str, list[str]]]:
     """Every setting with its value for each model."""
     columns = [dict(_flat(model.settings.model_dump(mode="json"))) for model in models]

@@ -51,6 +51,10 @@ _COMPLETE_EXAMPLES: dict[str, Example] = {
             "exclude_known": False,
         },
     },
+    "literal": {
+        "summary": "What was the population of Czechoslovakia? A number, its interval, and countries alike.",
+        "value": {"subject": "world:Czechoslovakia", "relation": "world:population"},
+    },
     "bulk": {
         "summary": "Two questions at once",
         "value": {
@@ -85,7 +89,7 @@ _CLASSIFY_EXAMPLES: dict[str, Example] = {
     summary="What may fill the missing part of a statement?",
     responses=responses(
         Answer | Answers,
-        "The candidates, the best first; for many questions the answers in their order.",
+        "The candidates, the best first, or the estimate of a number; for many questions the answers in their order.",
         *("unknown-entity", "unknown-relation", "unknown-type", "unknown-model"),
         *_BODY,
         *_BUSY,
@@ -100,6 +104,10 @@ async def complete(
 
     `qualifiers` hold beside the statement; the value of one is asked for where the statement itself is whole. Such questions
     are answered by a model that reads qualifiers, and what holds with other qualifiers is not taken for known.
+
+    The object of a relation that links no entities but states numbers or dates is estimated: `estimate` has the value, an
+    interval, what the graph states already, and the known entities most alike. Such a question takes neither `types` nor
+    `qualifiers`.
 
     Candidates that the graph states already are left out unless `exclude_known` is false. Where one question of many
     cannot be answered, none is, and the problem says which name is unknown.
