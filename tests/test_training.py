@@ -157,13 +157,13 @@ def test_batches_hold_every_question_once_and_weigh_one(weighting: str) -> None:
 )
 def test_every_scorer_learns_the_ring(name: str, extra: dict[str, object]) -> None:
     if name in ("hyperformer", "stare"):
-        extra = {**extra, "optimizer": "adam", "learning_rate": 0.01}
+        extra = {**extra, "optimizer": "adam", "learning_rate": 0.01, "epochs": 60}
     if name == "stare":
         extra = {**extra, "relation_prediction": 0.0}
     graph = ring()
     width = 9 if name == "nfe2" else 8
     change = {"scorer": name, "initial_scale": 0.3, "width": width}
-    chosen = settings(epochs=150, **{"learning_rate": 0.2, **extra}).model_copy(update=change)
+    chosen = settings(**{"epochs": 150, "learning_rate": 0.2, **extra}).model_copy(update=change)
     scorer = scorers.build(chosen, n=graph.n, r=graph.r)
     before = rank(scorer, graph, Split.TRAIN).figures()["mrr"]
     history = fit(scorer, graph, chosen.training)
