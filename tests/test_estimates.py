@@ -20,7 +20,7 @@ from kgservice.answers import Estimate, Pair, Question
 from kgservice.cli import cli
 from kgservice.engine import Engine
 from kgservice.errors import DataError, InvalidQuestion
-from kgservice.estimates import FEWEST, Estimated, Estimates, Known, conformal, median_residuals
+from kgservice.estimates import FEWEST, MOST, Estimated, Estimates, Known, _drawn, conformal, median_residuals
 from kgservice.graph import KnowledgeGraph
 from kgservice.literals import XSD, Literals
 from kgservice.release import ReleaseStore
@@ -296,3 +296,14 @@ def test_the_docs_run_and_terminal_and_rest_agree(world_home: Path, monkeypatch:
         bad = client.post("/v1/complete", json={"subject": "world:France", "relation": "world:isoCode"})
         assert bad.status_code == 422
         assert bad.json()["type"] == "/problems/invalid-question"
+
+
+def test_a_rare_type_is_not_lost_in_the_draw(release_store: ReleaseStore) -> None:
+    """Of the sample graph's 5,600 known populations 1,500 are drawn, and nearly all of the 246 countries'."""
+    graph = release_store.get().graph
+    population = graph.relations.id(graph.prefixes["world"] + "population")
+    known = Known.of(graph, population).entity
+    drawn = known[_drawn(graph, known)]
+    assert len(drawn) == len(np.unique(drawn)) == MOST < len(known)
+    countries = graph.types.members[graph.types.vocabulary.id(graph.prefixes["world"] + "Country")]
+    assert np.isin(drawn, countries).sum() > 0.95 * np.isin(known, countries).sum()
