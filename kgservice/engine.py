@@ -5,12 +5,10 @@ It gives out the frozen dataclasses of `answers`, with labels beside ids and the
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from kgservice import index as indexes
 from kgservice.answers import (
     MAX_K,
     MAX_STATEMENTS,
@@ -29,83 +26,28 @@ from kgservice.answers import (
     EntityPage,
     Estimate,
     Match,
-    Named,
     Neighbour,
-    QualifierView,
     Question,
     SearchResult,
     Statement,
-    StatementView,
-    Value,
     Verdict,
 )
 from kgservice.errors import CorruptRelease, DataError, InvalidQuestion, UnknownModel
-from kgservice.estimates import COVERAGE, FEWEST, Estimates, Known
-from kgservice.evaluation.calibration import Calibration
+from kgservice.estimates import COVERAGE, FEWEST, Known
 from kgservice.evaluation.evidence import evidence, statement_scores
 from kgservice.evaluation.populations import completion_feature
-from kgservice.index import ExactIndex, Index
+from kgservice.index import Index
 from kgservice.names import Names
 from kgservice.query import QueryBatch, Slot
 from kgservice.ragged import Ragged
 from kgservice.reading import Reading
-from kgservice.recipe import ModelSettings, Recipe
 from kgservice.release import Release
-from kgservice.scorers import build as build_scorer
-from kgservice.scorers.base import VectorScorer
+from kgservice.served import ServedModel
 from kgservice.statements import StatementTable
-from kgservice.texts import TextKind, Texts
+from kgservice.texts import TextKind
+from kgservice.views import Views
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ServedModel:
-    """A model opened for answering."""
-
-    name: str
-    settings: ModelSettings
-    scorer: VectorScorer
-    index: Index
-    relation_index: Index
-    calibrations: Mapping[str, Calibration]
-    vectors: npt.NDArray[np.float32]
-    """float32 `[n, d]`: the entities'."""
-    estimates: Estimates
-    uncertainty: npt.NDArray[np.float32] | None
-    """float32 `[n]`: the spread of every entity over the median one's; None where the model keeps none."""
-
-    @classmethod
-    def open(cls, release: Release, name: str) -> ServedModel:
-        """Map the weights and open the index."""
-        from safetensors.torch import load_file
-
-        folder = release.model_folder(name)
-        recipe = Recipe.load(folder / "recipe.toml")
-        settings, graph = recipe.models[name], release.graph
-        weights = load_file(folder / "weights.safetensors")
-        with torch.device("meta"):
-            scorer = build_scorer(settings, n=graph.n, r=graph.r)
-        scorer.load_state_dict(weights, assign=True)
-        scorer.eval()
-        path = folder / "calibration.json"
-        written = json.loads(path.read_text(encoding="utf-8"))
-        try:
-            calibrations = {what: Calibration.from_json(values) for what, values in written.items()}
-        except DataError as error:
-            raise DataError(f"{path}: {error}") from error
-        vectors = scorer.entity_vectors().detach()
-        return cls(
-            name,
-            settings,
-            scorer,
-            indexes.load(settings.index, folder / "index.faiss", vectors, scorer.metric),
-            ExactIndex(scorer.relation_vectors().detach(), scorer.relation_metric),
-            calibrations,
-            vectors.numpy(),
-            Estimates.open(folder / "estimates.safetensors"),
-            None if (spread := scorer.spread()) is None else (spread / spread.median()).detach().numpy(),
-        )
 
 
 class Engine:
@@ -124,6 +66,7 @@ class Engine:
         self.relations = Names.relations(graph.relations, graph.prefixes, f"{where} ({graph.r:,} relations)")
         self.types = Names.types(graph.types.vocabulary, graph.prefixes, f"{where} ({len(graph.types):,} types)")
         self._reading = Reading(graph, self.entities, self.relations)
+        self._views = Views(graph, self.entities, self.relations, self.types)
         self._models = {name: ServedModel.open(release, name) for name in release.models}
         self._search_lock = threading.Lock()
 
@@ -264,9 +207,9 @@ class Engine:
             probability, decision = said.tolist(), calibration.decide(said, relation)
             accept, reject = calibration.bounds.of(relation).T.tolist()
         wide = served.uncertainty
-        names = [self._entities(ids, language) for ids in (subject, object)]
-        relations = self._relations(relation, language)
-        qualifiers = self._pairs(asked, language)
+        names = [self._views.entities(ids, language) for ids in (subject, object)]
+        relations = self._views.relations(relation, language)
+        qualifiers = self._views.pairs(asked, language)
         return [
             Verdict(
                 release=self.release_name,
@@ -308,12 +251,12 @@ class Engine:
                 id=named.id,
                 label=named.label,
                 description=named.description,
-                types=self._types(hit.entity, language),
+                types=self._views.types(hit.entity, language),
                 score=float(hit.score),
                 matched=hit.matched,
                 kind=hit.match_kind,
             )
-            for hit, named in zip(hits, self._entities(ids, language, describe=True), strict=True)
+            for hit, named in zip(hits, self._views.entities(ids, language, describe=True), strict=True)
         ]
         return SearchResult(self.release_name, query, self.entity_search.has_dense, matches)
 
@@ -330,9 +273,9 @@ class Engine:
             texts[kind][code].append(text)
         rows = graph.rows_of(entity)
         facts = graph.literals.rows_of(entity)
-        named = self._entities(np.array([entity], np.int32), language, describe=True)[0]
-        views = self._facts(facts[:limit], language)
-        views += self._statements(rows[: limit - len(views)], language)
+        named = self._views.entities(np.array([entity], np.int32), language, describe=True)[0]
+        views = self._views.facts(facts[:limit], language)
+        views += self._views.statements(rows[: limit - len(views)], language)
         return EntityPage(
             release=self.release_name,
             id=named.id,
@@ -342,7 +285,7 @@ class Engine:
             labels={code: found[0] for code, found in texts[TextKind.LABEL].items()},
             descriptions={code: found[0] for code, found in texts[TextKind.DESCRIPTION].items()},
             aliases=dict(texts[TextKind.ALIAS]),
-            types=self._types(entity, language),
+            types=self._views.types(entity, language),
             statements=views,
             statement_count=len(rows) + len(facts),
             uncertainty={
@@ -435,8 +378,8 @@ class Engine:
         if not exclude_known:
             ids, scores, probability, is_known = self._with_known(index, vectors, known, loops, allow, k, probability)
         ids, scores = ids[:, :k], scores[:, :k]
-        echo, pairs = self._echo(batch, language), self._pairs(batch, language)
-        name_of = self._relations if slot is Slot.RELATION else self._entities
+        echo, pairs = self._views.echo(batch, language), self._views.pairs(batch, language)
+        name_of = self._views.relations if slot is Slot.RELATION else self._views.entities
         found = ids >= 0
         wide = None if slot is Slot.RELATION else served.uncertainty
         named = iter(name_of(ids[found], language, describe=True))
@@ -477,7 +420,7 @@ class Engine:
                 f"{self._relation_name(batch.relation[0])!r} links no entities: an estimate of its value takes neither types "
                 "nor qualifiers"
             )
-        echo = self._echo(batch, language)
+        echo = self._views.echo(batch, language)
         answers: dict[int, Answer] = {}
         for relation in np.unique(batch.relation).tolist():
             rows = np.flatnonzero(batch.relation == relation)
@@ -509,7 +452,7 @@ class Engine:
             )
         found = estimates.ask(place, entity, served.vectors, self.graph.seen[entity])
         inside = found.neighbour >= 0
-        named = iter(self._entities(found.neighbour[inside], language, describe=True))
+        named = iter(self._views.entities(found.neighbour[inside], language, describe=True))
         return [
             Estimate(
                 value=float(found.value[row]),
@@ -519,7 +462,7 @@ class Engine:
                 kind="year" if estimates.year[place] else "number",
                 basis="model" if found.learnt[row] else "median",
                 known=int(estimates.known[place]),
-                stated=self._stated(int(entity[row]), relation),
+                stated=self._views.stated(int(entity[row]), relation),
                 evidence=[
                     Neighbour(next(named), float(found.stated[row, turn]), float(found.similarity[row, turn]))
                     for turn in np.flatnonzero(inside[row])
@@ -527,12 +470,6 @@ class Engine:
             )
             for row in range(len(entity))
         ]
-
-    def _stated(self, entity: int, relation: int) -> list[Value]:
-        """The literals that the graph states."""
-        rows = self.graph.literals.rows_of(entity)
-        table = self.graph.literals.statements
-        return [self._literal(literal) for literal in table.object[rows[table.relation[rows] == relation]].tolist()]
 
     def _relation_name(self, relation: int) -> str:
         return self.relations.short(self.graph.relations.name(int(relation)))
@@ -564,102 +501,12 @@ class Engine:
             allow[self.graph.types.members[self.types.resolve(name)]] = True
         return allow
 
-    def _echo(self, batch: QueryBatch, language: str) -> list[tuple[Named | None, Named | None, Named | None]]:
-        columns: list[list[Named] | list[None]] = []
-        for part, name_of in (
-            (Slot.SUBJECT, self._entities),
-            (Slot.RELATION, self._relations),
-            (Slot.OBJECT, self._entities),
-        ):
-            ids = getattr(batch, part.value)
-            columns.append([None] * len(batch) if part is batch.slot else name_of(ids, language))
-        return list(zip(*columns, strict=True))
-
-    def _pairs(self, batch: QueryBatch, language: str) -> list[list[QualifierView]]:
-        """The qualifiers of each question, and the one that it asks for."""
-        asked = self._relations(np.maximum(batch.asked, 0), language) if batch.slot is Slot.QUALIFIER else None
-        relations = self._relations(batch.qualifier_relation.values, language)
-        values = batch.qualifier_value.values
-        found: list[list[QualifierView]] = []
-        for row in range(len(batch)):
-            places = range(*batch.qualifier_value.offset[row : row + 2])
-            views = [
-                QualifierView(
-                    relations[place], self._value(int(values[place]), batch.qualifier_number[place], language)
-                )
-                for place in places
-            ]
-            found.append(views if asked is None else [*views, QualifierView(asked[row], Value(None, None))])
-        return found
-
-    def _value(self, value: int, number: float, language: str) -> Value:
-        if value >= 0:
-            named = self._entities(np.array([value], np.int32), language)[0]
-            return Value(named.id, named.label)
-        literal = -1 - value
-        if literal < len(self.graph.literals.vocabulary):
-            return self._literal(literal)
-        return Value(None, f"{number:g}")
-
-    def _entities(self, ids: npt.NDArray[np.int32], language: str, describe: bool = False) -> list[Named]:
-        return _named(self.entities, self.graph.texts, ids, language, describe)
-
-    def _relations(self, ids: npt.NDArray[np.int32], language: str, describe: bool = False) -> list[Named]:
-        return _named(self.relations, self.graph.relation_texts, ids, language, describe)
-
-    def _types(self, entity: int, language: str) -> list[Named]:
-        types = self.graph.types
-        ids = types.of_entity[entity] if len(types.of_entity) else np.empty(0, np.int32)
-        return _named(self.types, types.texts, ids, language, False)
-
-    def _literal(self, literal: int) -> Value:
-        value = self.graph.literals.value(literal)
-        return Value(None, value.lexical, value.datatype, value.language or None)
-
-    def _statements(self, rows: npt.NDArray[np.int64], language: str) -> list[StatementView]:
-        table = self.graph.statements
-        subjects = self._entities(table.subject[rows], language)
-        relations = self._relations(table.relation[rows], language)
-        objects = self._entities(table.object[rows], language)
-        return [
-            StatementView(subject, relation, Value(object.id, object.label), self._qualifiers(table, row, language))
-            for row, subject, relation, object in zip(rows.tolist(), subjects, relations, objects, strict=True)
-        ]
-
-    def _facts(self, rows: npt.NDArray[np.int64], language: str) -> list[StatementView]:
-        table = self.graph.literals.statements
-        subjects = self._entities(table.subject[rows], language)
-        relations = self._relations(table.relation[rows], language)
-        literals = table.object[rows].tolist()
-        return [
-            StatementView(subject, relation, self._literal(literal), self._qualifiers(table, row, language))
-            for row, subject, relation, literal in zip(rows.tolist(), subjects, relations, literals, strict=True)
-        ]
-
-    def _qualifiers(self, table: StatementTable, row: int, language: str) -> list[QualifierView]:
-        views = []
-        for relation, value in table.qualifiers(row):
-            named = self._relations(np.array([relation], np.int32), language)[0]
-            if value < 0:
-                views.append(QualifierView(named, self._literal(-1 - value)))
-            else:
-                entity = self._entities(np.array([value], np.int32), language)[0]
-                views.append(QualifierView(named, Value(entity.id, entity.label)))
-        return views
-
 
 def open_engine(folder: Path, id: str | None = None) -> Engine:
     """The engine over a release of the store at `folder`; the current one by default."""
     from kgservice.release import ReleaseStore
 
     return Engine.open(ReleaseStore(folder).get(id))
-
-
-def _named(names: Names, texts: Texts, ids: npt.NDArray[np.int32], language: str, describe: bool) -> list[Named]:
-    full = names.vocabulary.names_of(ids)
-    labels = texts.labels(ids, language)
-    descriptions = texts.preferred(ids, TextKind.DESCRIPTION, language) if describe else [None] * len(full)
-    return [Named(names.short(name), *rest) for name, *rest in zip(full, labels, descriptions, strict=True)]
 
 
 def _first_statement(engine: Engine) -> tuple[str, str, str]:

@@ -1,0 +1,129 @@
+"""Ids → what people read: labels beside ids, literals, statements with their qualifiers."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from kgservice.answers import Named, QualifierView, StatementView, Value
+from kgservice.graph import KnowledgeGraph
+from kgservice.names import Names
+from kgservice.query import QueryBatch, Slot
+from kgservice.statements import StatementTable
+from kgservice.texts import TextKind, Texts
+
+
+class Views:
+    """Shows the content of one graph, in the language asked for, with fallbacks.
+
+    Args:
+        graph: what is shown.
+        entities, relations, types: its names.
+    """
+
+    def __init__(self, graph: KnowledgeGraph, entities: Names, relations: Names, types: Names) -> None:
+        self.graph = graph
+        self._entity_names, self._relation_names, self._type_names = entities, relations, types
+
+    def stated(self, entity: int, relation: int) -> list[Value]:
+        """The literals that the graph states."""
+        rows = self.graph.literals.rows_of(entity)
+        table = self.graph.literals.statements
+        return [self.literal(literal) for literal in table.object[rows[table.relation[rows] == relation]].tolist()]
+
+    def echo(self, batch: QueryBatch, language: str) -> list[tuple[Named | None, Named | None, Named | None]]:
+        """Subject, relation and object of each question, None where the hole is."""
+        columns: list[list[Named] | list[None]] = []
+        for part, name_of in (
+            (Slot.SUBJECT, self.entities),
+            (Slot.RELATION, self.relations),
+            (Slot.OBJECT, self.entities),
+        ):
+            ids = getattr(batch, part.value)
+            columns.append([None] * len(batch) if part is batch.slot else name_of(ids, language))
+        return list(zip(*columns, strict=True))
+
+    def pairs(self, batch: QueryBatch, language: str) -> list[list[QualifierView]]:
+        """The qualifiers of each question, and the one that it asks for."""
+        asked = self.relations(np.maximum(batch.asked, 0), language) if batch.slot is Slot.QUALIFIER else None
+        relations = self.relations(batch.qualifier_relation.values, language)
+        values = batch.qualifier_value.values
+        found: list[list[QualifierView]] = []
+        for row in range(len(batch)):
+            places = range(*batch.qualifier_value.offset[row : row + 2])
+            views = [
+                QualifierView(relations[place], self.value(int(values[place]), batch.qualifier_number[place], language))
+                for place in places
+            ]
+            found.append(views if asked is None else [*views, QualifierView(asked[row], Value(None, None))])
+        return found
+
+    def value(self, value: int, number: float, language: str) -> Value:
+        """A qualifier's value: an entity, a literal of the graph, or a number that no statement has."""
+        if value >= 0:
+            named = self.entities(np.array([value], np.int32), language)[0]
+            return Value(named.id, named.label)
+        literal = -1 - value
+        if literal < len(self.graph.literals.vocabulary):
+            return self.literal(literal)
+        return Value(None, f"{number:g}")
+
+    def entities(self, ids: npt.NDArray[np.int32], language: str, describe: bool = False) -> list[Named]:
+        """Entities by id."""
+        return _named(self._entity_names, self.graph.texts, ids, language, describe)
+
+    def relations(self, ids: npt.NDArray[np.int32], language: str, describe: bool = False) -> list[Named]:
+        """Relations by id."""
+        return _named(self._relation_names, self.graph.relation_texts, ids, language, describe)
+
+    def types(self, entity: int, language: str) -> list[Named]:
+        """The types of one entity."""
+        types = self.graph.types
+        ids = types.of_entity[entity] if len(types.of_entity) else np.empty(0, np.int32)
+        return _named(self._type_names, types.texts, ids, language, False)
+
+    def literal(self, literal: int) -> Value:
+        """A literal by id."""
+        value = self.graph.literals.value(literal)
+        return Value(None, value.lexical, value.datatype, value.language or None)
+
+    def statements(self, rows: npt.NDArray[np.int64], language: str) -> list[StatementView]:
+        """Rows of the graph's statements."""
+        table = self.graph.statements
+        subjects = self.entities(table.subject[rows], language)
+        relations = self.relations(table.relation[rows], language)
+        objects = self.entities(table.object[rows], language)
+        return [
+            StatementView(subject, relation, Value(object.id, object.label), self.qualifiers(table, row, language))
+            for row, subject, relation, object in zip(rows.tolist(), subjects, relations, objects, strict=True)
+        ]
+
+    def facts(self, rows: npt.NDArray[np.int64], language: str) -> list[StatementView]:
+        """Rows of the statements that give literals."""
+        table = self.graph.literals.statements
+        subjects = self.entities(table.subject[rows], language)
+        relations = self.relations(table.relation[rows], language)
+        literals = table.object[rows].tolist()
+        return [
+            StatementView(subject, relation, self.literal(literal), self.qualifiers(table, row, language))
+            for row, subject, relation, literal in zip(rows.tolist(), subjects, relations, literals, strict=True)
+        ]
+
+    def qualifiers(self, table: StatementTable, row: int, language: str) -> list[QualifierView]:
+        """The qualifiers of one row."""
+        views = []
+        for relation, value in table.qualifiers(row):
+            named = self.relations(np.array([relation], np.int32), language)[0]
+            if value < 0:
+                views.append(QualifierView(named, self.literal(-1 - value)))
+            else:
+                entity = self.entities(np.array([value], np.int32), language)[0]
+                views.append(QualifierView(named, Value(entity.id, entity.label)))
+        return views
+
+
+def _named(names: Names, texts: Texts, ids: npt.NDArray[np.int32], language: str, describe: bool) -> list[Named]:
+    full = names.vocabulary.names_of(ids)
+    labels = texts.labels(ids, language)
+    descriptions = texts.preferred(ids, TextKind.DESCRIPTION, language) if describe else [None] * len(full)
+    return [Named(names.short(name), *rest) for name, *rest in zip(full, labels, descriptions, strict=True)]
