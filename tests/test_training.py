@@ -28,6 +28,7 @@ from kgservice.training.objectives import OBJECTIVES, Positives, Workspace, soft
 from kgservice.training.questions import Questions
 from kgservice.training.step import DenseStep
 from kgservice.vocabulary import Vocabulary
+from tests.conftest import family_recipe
 
 TRAIN = (Split.TRAIN,)
 
@@ -163,7 +164,7 @@ def test_every_scorer_learns_the_ring(name: str, extra: dict[str, object]) -> No
     graph = ring()
     width = 9 if name == "nfe2" else 8
     change = {"scorer": name, "initial_scale": 0.3, "width": width}
-    chosen = settings(**{"epochs": 150, "learning_rate": 0.2, **extra}).model_copy(update=change)
+    chosen = settings(**{"epochs": 100, "learning_rate": 0.2, **extra}).model_copy(update=change)
     scorer = scorers.build(chosen, n=graph.n, r=graph.r)
     before = rank(scorer, graph, Split.TRAIN).figures()["mrr"]
     history = fit(scorer, graph, chosen.training)
@@ -310,8 +311,8 @@ def test_full_disk_at_the_end_says_so_and_keeps_the_previous_checkpoint(tmp_path
     assert saved_epochs(path) == 9
 
 
-def test_killed_evaluation_gives_the_same_figures_when_run_again(tmp_path: Path) -> None:
-    """`kgservice evaluate` on the sample graph: killed with -9 from outside, run again, against a run that was left alone."""
+def test_killed_evaluation_gives_the_same_figures_when_run_again(tmp_path: Path, family_ttl: Path) -> None:
+    """`kgservice evaluate`: killed with -9 from outside, run again, against a run that was left alone."""
     script = (
         "import sys\n"
         "from kgservice.training import loop\n"
@@ -319,18 +320,10 @@ def test_killed_evaluation_gives_the_same_figures_when_run_again(tmp_path: Path)
         "from kgservice.cli import main\n"
         "main()\n"
     )
-    changes = {"epochs": 6, "evaluate_every": 2, "entity_dropout": 0.1}
-    options = [f"models.complex.training.{key}={value}" for key, value in changes.items()]
-    options = [
-        "evaluate",
-        "world",
-        "--model=complex",
-        *(
-            part
-            for o in (*options, "models.complex.width=32", "models.complex.calibration.method=none")
-            for part in ("--set", o)
-        ),
-    ]
+    training = {"epochs": 300, "batch_size": 16, "learning_rate": 0.01, "evaluate_every": 3, "entity_dropout": 0.1}
+    recipe = family_ttl.parent / "evaluated.toml"
+    recipe.write_text(family_recipe(training={**training, "optimizer": "adam"}).to_toml(), encoding="utf-8")
+    options = ["evaluate", str(recipe)]
     root = Path(__file__).resolve().parent.parent
 
     def start(home: str, out: str) -> subprocess.Popen[str]:
@@ -340,14 +333,14 @@ def test_killed_evaluation_gives_the_same_figures_when_run_again(tmp_path: Path)
 
     process = start("a", "a.json")
     deadline = time.monotonic() + 120
-    while not (files := list((tmp_path / "a" / "builds").glob("*.safetensors"))) or saved_epochs(files[0]) < 2:
+    while not (files := list((tmp_path / "a" / "builds").glob("*.safetensors"))) or saved_epochs(files[0]) < 9:
         assert process.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.kill()
     assert process.wait() == -9
     assert not (tmp_path / "a.json").exists()
-    assert 2 <= saved_epochs(files[0]) < 6
+    assert 9 <= saved_epochs(files[0]) < 300
     assert start("a", "a.json").wait() == start("b", "b.json").wait() == 0
     resumed, whole = (json.loads((tmp_path / name).read_text())["models"] for name in ("a.json", "b.json"))
     assert without_durations(resumed) == without_durations(whole)
