@@ -28,7 +28,9 @@ class SplitSettings(_Settings):
     """How a graph without splits of its own is split."""
 
     valid: float = Field(0.05, ge=0, lt=0.5, description="Share of statements held out for validation.")
-    test: float = Field(0.05, ge=0, lt=0.5, description="Share of statements held out for the test.")
+    test: float = Field(
+        0.05, ge=0, lt=0.5, description="Share of statements held out for the test, unless the graph has one."
+    )
     seed: int = Field(0, description="Seed of the split.")
 
 
@@ -47,7 +49,10 @@ class GraphSettings(_Settings):
         description="Which known answers are left out of ranks: those of the same triple, whatever its qualifiers, or those "
         "with the question's qualifiers alone. Both are reported; models are chosen by this one.",
     )
-    split: SplitSettings = Field(SplitSettings(), description="Used where the graph brings no validation split.")
+    split: SplitSettings = Field(
+        SplitSettings(),
+        description="Used where the graph brings no validation split; a test split that it brings is kept.",
+    )
 
     @model_validator(mode="after")
     def _one_origin(self) -> GraphSettings:
@@ -221,6 +226,9 @@ class TransformerSettings(_Settings):
 class ModelSettings(_Settings):
     """One model of a release."""
 
+    like: str = Field(
+        "", exclude=True, description="Another model of this recipe: its settings, but for those that this table gives."
+    )
     scorer: str = Field("complex", description="A registered scorer: see `kgservice.scorers`.")
     width: int = Field(200, ge=2, description="Reals per entity.")
     initial_scale: float = Field(0.01, gt=0, description="Standard deviation of the initial weights.")
@@ -349,9 +357,14 @@ class Recipe(_Settings):
 
     @classmethod
     def parse(cls, tree: Mapping[str, Any], source: str = "recipe") -> Recipe:
-        """Check a tree of plain values."""
+        """Check a tree of plain values; `tree` is not changed."""
+        models = tree.get("models")
         try:
+            if isinstance(models, Mapping):
+                tree = {**tree, "models": {name: _inherited(models, name) for name in models}}
             return cls.model_validate(tree)
+        except RecipeError as error:
+            raise RecipeError(f"{source}: {error}") from error
         except ValidationError as error:
             raise RecipeError("\n".join(f"{source}: {line}" for line in _explain(cls, error))) from error
 
@@ -363,6 +376,30 @@ class Recipe(_Settings):
     def to_toml(self) -> str:
         """The recipe with every setting written out."""
         return "".join(_toml_lines(self.model_dump(mode="json", exclude_none=True), ()))
+
+
+def _inherited(models: Mapping[str, Any], name: str, heirs: tuple[str, ...] = ()) -> Any:
+    """The table of a model with what it takes from the one that it is `like`."""
+    table = models[name]
+    if not isinstance(table, Mapping) or not table.get("like"):
+        return table
+    other, chain = table["like"], (*heirs, name)
+    if other in chain:
+        raise RecipeError(f"models.{name}.like: models are like each other in a circle: {' → '.join((*chain, other))}")
+    if other not in models:
+        close = difflib.get_close_matches(str(other), models, n=1)
+        raise RecipeError(
+            f"models.{name}.like is {other!r}, which is no model of this recipe. "
+            + (f"Did you mean {close[0]!r}?" if close else f"Models: {', '.join(models)}.")
+        )
+    return _merged(_inherited(models, other, chain), {key: value for key, value in table.items() if key != "like"})
+
+
+def _merged(below: Any, above: Any) -> Any:
+    """`above`, and where both are tables what only `below` has."""
+    if not (isinstance(below, Mapping) and isinstance(above, Mapping)):
+        return above
+    return {**below, **{key: _merged(below.get(key), value) for key, value in above.items()}}
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:

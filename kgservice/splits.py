@@ -24,7 +24,9 @@ Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 
 
-def random_split(graph: KnowledgeGraph, *, valid: float, test: float, seed: int) -> KnowledgeGraph:
+def random_split(
+    graph: KnowledgeGraph, *, valid: float, test: float, seed: int, keep_test: bool = False
+) -> KnowledgeGraph:
     """The same graph with its statements split anew, at random.
 
     The reversed triple (o, r, s), which would give the answer away, shares the split of (s, r, o). Every entity and
@@ -32,13 +34,16 @@ def random_split(graph: KnowledgeGraph, *, valid: float, test: float, seed: int)
 
     Args:
         valid, test: shares of the statements to hold out, in [0, 1) and together below 1.
+        keep_test: leave the TEST split as it is and take validation from the others; `test` must be 0.
 
     Raises:
         InputError: a share is out of range, or so many cannot be held out; says how many can.
     """
     _check_shares(valid, test)
+    if keep_test and test:
+        raise InputError(f"test={test:g}: the test split is kept, so only validation can be held out (test = 0)")
     table = graph.statements
-    rows = np.flatnonzero(table.split != Split.CONTEXT)
+    rows = np.flatnonzero((table.split != Split.CONTEXT) & ~(keep_test & (table.split == Split.TEST)))
     group, sizes = _groups(_unordered(table, rows))
     order = np.random.default_rng(seed).permutation(len(sizes))
     rank = np.empty(len(order), np.int64)
@@ -57,7 +62,7 @@ def random_split(graph: KnowledgeGraph, *, valid: float, test: float, seed: int)
     # A group goes where its last statement falls: the shares are met to within one group.
     split_of[free[reached <= wanted_test + wanted_valid]] = Split.VALID
     split_of[free[reached <= wanted_test]] = Split.TEST
-    how = {"method": "random", "valid": valid, "test": test, "seed": seed}
+    how = {"method": "random", "valid": valid, "test": test, "seed": seed, **({"kept": "test"} if keep_test else {})}
     return _resplit(graph, rows, split_of[group], how, {"valid": wanted_valid, "test": wanted_test})
 
 

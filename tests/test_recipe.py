@@ -83,6 +83,39 @@ def test_bad_overrides(tmp_path: Path, override: str, message: str) -> None:
         load(tmp_path, MINIMAL, override)
 
 
+LIKE = MINIMAL + "width = 64\n[models.complex.training]\nepochs = 7\nn3 = 0.1\n"
+
+
+def test_a_model_like_another(tmp_path: Path) -> None:
+    recipe = load(
+        tmp_path, LIKE + '[models.b]\nlike = "a"\nscorer = "rescal"\n[models.a]\nlike = "complex"\ntraining.n3 = 0.2'
+    )
+    a, b = recipe.models["a"], recipe.models["b"]
+    assert (a.scorer, a.width, a.training.epochs, a.training.n3) == ("complex", 64, 7, 0.2)
+    assert b == a.model_copy(update={"scorer": "rescal"})
+    assert "like" not in recipe.to_toml()
+    overridden = load(tmp_path, LIKE + '[models.a]\nlike = "complex"', "models.complex.width=10")
+    assert overridden.models["a"].width == 10
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        (
+            '[models.a]\nlike = "complx"',
+            "models.a.like is 'complx', which is no model of this recipe. Did you mean 'complex'?",
+        ),
+        ('[models.a]\nlike = "b"\n[models.b]\nlike = "a"', "in a circle: a → b → a"),
+        ('[models.a]\nlike = "complex"\nwidht = 3', "models.a.widht is not a setting. Did you mean models.a.width?"),
+    ],
+)
+def test_a_model_like_none(tmp_path: Path, models: str, message: str) -> None:
+    with pytest.raises(RecipeError) as raised:
+        load(tmp_path, LIKE + models)
+    assert message in str(raised.value)
+    assert "mine.toml" in str(raised.value)
+
+
 def test_toml_round_trip(tmp_path: Path) -> None:
     recipe = load(tmp_path, MINIMAL, 'description="say \\"hello\\", ü"')
     assert Recipe.parse(tomllib.loads(recipe.to_toml())) == recipe

@@ -69,6 +69,16 @@ def test_context_stays():
     assert np.array_equal(result.split == Split.CONTEXT, table.split == Split.CONTEXT)
 
 
+def test_a_test_split_that_is_kept():
+    graph = random_split(graph_of(), valid=0.0, test=0.1, seed=1)
+    again = random_split(graph, valid=0.1, test=0.0, seed=2, keep_test=True)
+    before, after = graph.statements.split, again.statements.split
+    assert np.array_equal(before == Split.TEST, after == Split.TEST)
+    assert (after == Split.VALID).any()
+    with pytest.raises(InputError, match="test split is kept"):
+        random_split(graph, valid=0.1, test=0.1, seed=2, keep_test=True)
+
+
 def test_what_cannot_be_held_out_is_an_error():
     name = lambda count: Vocabulary.build([str(i) for i in range(count)])  # noqa: E731
     chain = KnowledgeGraph(name(9), name(1), StatementTable.build(range(8), [0] * 8, range(1, 9)))

@@ -20,6 +20,7 @@ from kgservice import pipeline, tuning
 from kgservice.cli import cli
 from kgservice.errors import DataError, RecipeError, TrainingDiverged, UnknownModel
 from kgservice.graph import KnowledgeGraph
+from kgservice.pipeline import learning
 from kgservice.recipe import ModelSettings, Range, Recipe
 from kgservice.statements import Split
 from kgservice.tuning import Search, Trial, tune
@@ -146,14 +147,14 @@ def test_a_diverged_trial_counts_and_is_never_best(
 def test_trials_never_see_the_test_split(tmp_path: Path, graph: KnowledgeGraph) -> None:
     """With other test statements the trials are the same, but for the filter of their ranks, which is kept here."""
     seen: list[set[int]] = []
-    rank = pipeline.rank
+    rank = learning.rank
 
     def watched(scorer: object, graph: KnowledgeGraph, table: object, *rest: object, **options: object) -> object:
         seen.append(set(np.unique(table.split).tolist()))  # type: ignore[attr-defined]
         return rank(scorer, graph, table, *rest, **options)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "rank", watched)
+        patch.setattr(learning, "rank", watched)
         tune(small(), "complex", graph, tmp_path, trials=2, space=SPACE)
     assert seen
     assert set.union(*seen) == {int(Split.VALID)}

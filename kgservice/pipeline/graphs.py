@@ -1,0 +1,55 @@
+"""The graph of a recipe: ingested, split, kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from kgservice import __version__
+from kgservice.errors import GraphError
+from kgservice.graph import KnowledgeGraph
+from kgservice.pipeline.stages import digest, stage
+from kgservice.recipe import Recipe
+from kgservice.statements import Split
+
+
+def prepare_graph(recipe: Recipe, home: Path, base: Path) -> KnowledgeGraph:
+    """Ingest the recipe's graph, or open what an earlier build ingested from the same files."""
+    from kgservice import datasets, ingestion
+    from kgservice.splits import random_split
+
+    settings = recipe.graph
+    sources = [base / source for source in settings.sources]
+    if settings.dataset is not None:
+        datasets.fetch(settings.dataset, progress=True)
+        sources = datasets.files(settings.dataset)
+    key = digest(__version__, settings.model_dump(mode="json", exclude={"filter"}), _stamps(sources))
+    folder = home / "builds" / f"graph-{key}"
+    if not (folder / "graph.json").exists():
+        with stage("ingest"):
+            if settings.dataset is not None:
+                graph = datasets.load(settings.dataset, progress=True)
+            elif len(sources) == 1 and (sources[0] / "graph.json").is_file():
+                graph = KnowledgeGraph.open(sources[0])
+            else:
+                ingested = home / "builds" / f"ingested-{key}"
+                graph = ingestion.ingest(sources, ingested, format=settings.format, progress=True)
+            if not len(graph.statements):
+                raise GraphError(f"recipe {recipe.name}: the graph holds no statement that links two entities")
+            if not (graph.statements.split == Split.VALID).any():
+                split, tested = settings.split, bool((graph.statements.split == Split.TEST).any())
+                test = 0.0 if tested else split.test
+                graph = random_split(graph, valid=split.valid, test=test, seed=split.seed, keep_test=tested)
+            graph.save(folder)
+    return KnowledgeGraph.open(folder)
+
+
+def _stamps(sources: Sequence[Path]) -> list[tuple[str, int, int]]:
+    """Name, size and time of every file that `sources` name, folders and globs followed."""
+    found: set[Path] = set()
+    for source in sources:
+        named = [source] if source.exists() else source.parent.glob(source.name)
+        for path in named:
+            found.update([path] if path.is_file() else path.rglob("*"))
+    files = sorted(path for path in found if path.is_file())
+    return [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]

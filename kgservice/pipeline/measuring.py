@@ -1,0 +1,174 @@
+"""What a trained model is worth: index, ranks, calibration, estimates of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from kgservice import index as indexes
+from kgservice.estimates import Estimates
+from kgservice.evaluation.breakdowns import breakdowns, uncertainty
+from kgservice.evaluation.calibration import Calibration
+from kgservice.evaluation.populations import calibrate_classification, calibrate_completion, grade
+from kgservice.evaluation.ranking import Ranks, rank
+from kgservice.graph import KnowledgeGraph, Level
+from kgservice.index import Index
+from kgservice.pipeline.stages import stage
+from kgservice.query import QueryBatch, Slot
+from kgservice.recipe import ModelSettings
+from kgservice.scorers.base import VectorScorer
+from kgservice.statements import Split
+from kgservice.training.loop import History
+
+RECALL_QUESTIONS = 500
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model after training and measuring, before it is sealed.
+
+    Attributes:
+        name, settings: as in the recipe.
+        scorer: with its best weights.
+        history: of the training.
+        index: over the entity vectors.
+        ranks: of the test split.
+        metrics: everything measured, as written to `metrics.json`.
+        calibrations: by "classification" and by slot.
+        estimates: of missing numbers.
+    """
+
+    name: str
+    settings: ModelSettings
+    scorer: VectorScorer
+    history: History
+    index: Index
+    ranks: Ranks
+    metrics: Mapping[str, Any]
+    calibrations: Mapping[str, Calibration]
+    estimates: Estimates
+
+    @property
+    def validation_mrr(self) -> float:
+        """What models are ordered by."""
+        return float(self.metrics["valid"]["filtered"]["realistic"].get("mrr", 0.0))
+
+
+def measured(
+    settings: ModelSettings,
+    name: str,
+    scorer: VectorScorer,
+    history: History,
+    graph: KnowledgeGraph,
+    level: Level,
+    origin: Mapping[str, Any],
+) -> TrainedModel:
+    """Index, rank and calibrate; `origin` goes into the metrics of the training."""
+    scorer.to("cpu")
+    with stage(f"index {name}"):
+        index, index_figures = build_index(scorer, settings.index, graph)
+    with stage(f"evaluate {name}"):
+        valid, test = (rank(scorer, graph, split, level=level) for split in (Split.VALID, Split.TEST))
+        qualified = _qualified(scorer, graph, test, level)
+        parts, spread = breakdowns(test, graph, Split.TEST), uncertainty(scorer, graph)
+    with stage(f"calibrate {name}"):
+        calibrated = calibrate(scorer, index, graph, settings)
+    with stage(f"estimates {name}"):
+        estimates, numbers = Estimates.fit(graph, scorer.entity_vectors().detach().numpy())
+    metrics = {
+        "valid": valid.report(graph),
+        "test": {**test.report(graph), **parts, **qualified},
+        **({"uncertainty": spread} if spread else {}),
+        "seeds": [settings.training.seed],
+        "training": {**asdict(history), "duration_s": history.duration_s, **origin},
+        "index": index_figures,
+        "classification": grade_classification(scorer, graph, calibrated.get("classification")),
+        "estimates": {graph.relations.name(relation): found for relation, found in numbers.items()},
+        "reals_per_entity": int(scorer.entity_vectors().shape[1]),
+        "parameters": sum(parameter.numel() for parameter in scorer.parameters()),
+        "graph": {"content_hash": graph.content_hash, **graph.counts()},
+    }
+    return TrainedModel(name, settings, scorer, history, index, test, metrics, calibrated, estimates)
+
+
+def _qualified(scorer: VectorScorer, graph: KnowledgeGraph, test: Ranks, level: Level) -> dict[str, Any]:
+    """Where statements have qualifiers: ranks by either filter, how much was cut, and the ranks of qualifiers' values."""
+    if not len(graph.statements.qualifier_relation):
+        return {}
+    other: Level = "triple" if level == "statement" else "statement"
+    figures = {level: test.figures(), other: rank(scorer, graph, Split.TEST, level=other).figures()}
+    pairs = np.diff(graph.statements.qualifier_offset)
+    reads = scorer.reads or 0
+    found: dict[str, Any] = {
+        "filter": level,
+        "by_filter": figures,
+        "qualifiers": {
+            "read": reads,
+            "pairs": int(pairs.sum()),
+            "cut_pairs": int(np.maximum(pairs - reads, 0).sum()),
+            "cut_statements": int((pairs > reads).sum()),
+        },
+    }
+    if Slot.QUALIFIER in scorer.slots:
+        found["values"] = rank(scorer, graph, Split.TEST, level=level, slots=(Slot.QUALIFIER,)).figures()
+    return found
+
+
+def build_index(scorer: VectorScorer, spec: str, graph: KnowledgeGraph) -> tuple[Index, dict[str, Any]]:
+    """The index that a recipe asks for, and its recall against the exhaustive search on held-out questions."""
+    vectors = scorer.entity_vectors().detach()
+    index = indexes.build(spec, vectors, scorer.metric)
+    figures: dict[str, Any] = {"spec": spec, "exact": index.exact, "recall@10": 1.0}
+    if not index.exact:
+        table = graph.statements.in_split(Split.VALID)
+        table = table if len(table) else graph.statements
+        chosen = np.random.default_rng(0).permutation(len(table))[:RECALL_QUESTIONS]
+        queries = QueryBatch.objects(table.subject[chosen], table.relation[chosen])
+        oracle = indexes.build("exact", vectors, scorer.metric)
+        figures["recall@10"] = indexes.recall(index, oracle, scorer.query_vectors(queries).detach(), 10)
+        figures["questions"] = len(chosen)
+    return index, figures
+
+
+def calibrate(
+    scorer: VectorScorer, index: Index, graph: KnowledgeGraph, settings: ModelSettings
+) -> dict[str, Calibration]:
+    """Every calibration that the validation split allows, by "classification" and by slot."""
+    wanted = settings.calibration
+    if wanted.method == "none":
+        return {}
+    relations = indexes.ExactIndex(scorer.relation_vectors().detach(), scorer.relation_metric)
+    made = {
+        "classification": calibrate_classification(
+            scorer, graph, method=wanted.method, limit=wanted.limit, precision=wanted.precision
+        ),
+        **{
+            slot.value: calibrate_completion(
+                scorer,
+                relations if slot is Slot.RELATION else index,
+                graph,
+                slot,
+                method=wanted.method,
+                width=wanted.width,
+                limit=wanted.limit,
+                precision=wanted.precision,
+            )
+            for slot in Slot
+        },
+    }
+    return {what: calibration for what, calibration in made.items() if calibration is not None}
+
+
+def grade_classification(
+    scorer: VectorScorer, graph: KnowledgeGraph, calibration: Calibration | None
+) -> dict[str, Any] | None:
+    """A calibration's figures on the test split's verified negatives, where the data set has some."""
+    measured = grade(scorer, graph, calibration, Split.TEST) if calibration else None
+    if measured:
+        measured["relations"] = [
+            {**row, "relation": graph.relations.name(row["relation"])} for row in measured["relations"]
+        ]
+    return measured
