@@ -15,8 +15,9 @@ from kgservice.literals import XSD, Literal, Literals
 from kgservice.query import QueryBatch, Slot
 from kgservice.ragged import Ragged
 from kgservice.recipe import ModelSettings
+from kgservice.scorers.composition import compose
 from kgservice.scorers.context import MASKED, NOTHING, NUMBER, OTHER, Context
-from kgservice.scorers.hyperformer import HyperFormer, Interaction, compose
+from kgservice.scorers.hyperformer import HyperFormer, Interaction
 from kgservice.scorers.scales import KNOTS, Scales
 from kgservice.scorers.stare import Edges, Messages
 from kgservice.scorers.transformer import Experts, Transformer
@@ -143,6 +144,12 @@ def test_compositions(how: str) -> None:
         "rotate": [[-1.0, 2.0]],  # with a relation of length one
     }
     torch.testing.assert_close(compose(relation, value, how), torch.tensor(expected[how]))
+    torch.manual_seed(0)
+    ends = (
+        torch.randn(3, 6, dtype=torch.float64, requires_grad=True),
+        torch.randn(3, 6, dtype=torch.float64, requires_grad=True),
+    )
+    assert torch.autograd.gradcheck(lambda a, b: compose(a, b, how), ends)
 
 
 def test_interaction_mixes_both_and_learns() -> None:

@@ -19,6 +19,7 @@ from kgservice.graph import KnowledgeGraph
 from kgservice.query import QueryBatch, Slot
 from kgservice.recipe import ModelSettings, TransformerSettings
 from kgservice.scorers.base import Logits, TableScorer, Term, cubed
+from kgservice.scorers.composition import compose
 from kgservice.scorers.context import MASKED, NOTHING, NUMBER, OTHER, Context
 from kgservice.scorers.scales import KNOTS, Scales
 from kgservice.scorers.transformer import Transformer
@@ -326,19 +327,6 @@ class _Facts:
         kept = self.relation[place] != (relation[row] + self.r) % (2 * self.r)
         row, place = row[kept], place[kept]
         return (self.anchor[place], self.relation[place]), self.context.take(place), entity[row], row
-
-
-def compose(relation: Tensor, value: Tensor, how: str) -> Tensor:
-    """float `[…, width]`: relation and value as one vector; real parts are the first half of a complex one."""
-    if how == "distmult":
-        return relation * value
-    if how == "transe":
-        return value - relation
-    (a, b), (c, d) = relation.chunk(2, -1), value.chunk(2, -1)
-    if how == "rotate":
-        length = (a * a + b * b).clamp_min(1e-12).sqrt()
-        a, b = a / length, b / length
-    return torch.cat([a * c - b * d, a * d + b * c], -1)
 
 
 def _nearest_divisor(size: int) -> int:

@@ -19,8 +19,8 @@ from kgservice.graph import KnowledgeGraph
 from kgservice.query import QueryBatch, Slot
 from kgservice.recipe import ModelSettings, TransformerSettings
 from kgservice.scorers.base import Logits, VectorScorer, cubed
+from kgservice.scorers.composition import compose
 from kgservice.scorers.context import Context
-from kgservice.scorers.hyperformer import compose
 from kgservice.scorers.transformer import Transformer
 from kgservice.similarity import Metric
 from kgservice.statements import Split
@@ -172,40 +172,30 @@ class Edges:
     """Statements in both directions, and their qualifiers.
 
     Attributes:
-        ends: int64 `[2, k]`: from where to where a message goes.
+        ends: int64 `[2, k]`: from where to where a message goes; first along all statements, then against them.
         relation: int64 `[k]`, in `[0, 2r)`.
         degree: float32 `[n]`: messages that reach an entity, at least 1.
-        pair_edge, pair_relation, pair_value: int64 `[q]`: which edge each pair is of, and the pair.
+        pair_statement, pair_relation, pair_value: int64 `[q]`: which statement, in `[0, k/2)`, each pair is of, and the pair.
     """
 
     def __init__(self, ends: Tensor, relation: Tensor, n: int, pairs: tuple[Tensor, Tensor, Tensor]) -> None:
         self.ends, self.relation = ends, relation
         self.degree = torch.bincount(ends[1], minlength=n).clamp(min=1).float()
-        self.pair_edge, self.pair_relation, self.pair_value = pairs
+        self.pair_statement, self.pair_relation, self.pair_value = pairs
 
     @classmethod
     def of(cls, graph: KnowledgeGraph, splits: tuple[Split, ...], reads: int, device: torch.device) -> Edges:
         """From the statements of `splits`, `reads` pairs of each at most."""
         table = graph.statements.take(np.isin(graph.statements.split, splits))
-        ends: list[np.ndarray] = []
-        relations: list[np.ndarray] = []
-        edges: list[Tensor] = []
-        pairs: list[Tensor] = []
-        for slot, shift in ((Slot.OBJECT, 0), (Slot.SUBJECT, graph.r)):
-            queries, filled, _ = graph.questions(slot, table)
-            context = Context.of(queries, reads)
-            row, place = ((context.value >= 0) & (context.relation >= 0)).nonzero(as_tuple=True)
-            edges.append(row + len(table) * len(ends))
-            pairs.append(torch.stack([context.relation[row, place], context.value[row, place]]))
-            ends.append(np.stack([queries.anchor, filled]).astype(np.int64))
-            relations.append(queries.relation.astype(np.int64) + shift)
-        relation, value = torch.cat(pairs, 1).to(device)
-        return cls(
-            torch.from_numpy(np.concatenate(ends, 1)).to(device),
-            torch.from_numpy(np.concatenate(relations)).to(device),
-            graph.n,
-            (torch.cat(edges).to(device), relation, value),
-        )
+        queries, filled, _ = graph.questions(Slot.OBJECT, table)
+        context = Context.of(queries, reads)
+        statement, place = ((context.value >= 0) & (context.relation >= 0)).nonzero(as_tuple=True)
+        pairs = statement, context.relation[statement, place], context.value[statement, place]
+        ends = torch.from_numpy(np.stack([queries.anchor, filled]).astype(np.int64)).to(device)
+        relation = torch.from_numpy(queries.relation.astype(np.int64)).to(device)
+        statement, relations, values = (part.to(device) for part in pairs)
+        both = torch.cat([ends, ends.flip(0)], 1), torch.cat([relation, relation + graph.r])
+        return cls(*both, graph.n, (statement, relations, values))
 
 
 class Messages(MessagePassing):  # type: ignore[misc]
@@ -219,13 +209,13 @@ class Messages(MessagePassing):  # type: ignore[misc]
 
     def forward(self, x: Tensor, h: Tensor, edges: Edges) -> tuple[Tensor, Tensor]:
         """float `[n, width]` and `[2r, width]` → the same."""
-        pairs = compose(F.embedding(edges.pair_relation, h), F.embedding(edges.pair_value, x), "rotate")
-        summed = x.new_zeros(len(edges.relation), x.shape[1]).index_add(0, edges.pair_edge, pairs)
-        carried = OF_RELATION * F.embedding(edges.relation, h) + (1 - OF_RELATION) * self.of_pairs(summed)
         half, messages = len(edges.relation) // 2, []
+        pairs = compose(F.embedding(edges.pair_relation, h), F.embedding(edges.pair_value, x), "rotate")
+        said = self.of_pairs(x.new_zeros(half, x.shape[1]).index_add(0, edges.pair_statement, pairs))
         # A map is linear, so it meets sums of messages, of which there are fewer than messages.
         for part, map in ((slice(0, half), self.along), (slice(half, None), self.against)):
-            gathered = self.propagate(edges.ends[:, part], x=x, carried=carried[part], size=(len(x), len(x)))
+            carried = torch.add(said * (1 - OF_RELATION), F.embedding(edges.relation[part], h), alpha=OF_RELATION)
+            gathered = self.propagate(edges.ends[:, part], x=x, carried=carried, size=(len(x), len(x)))
             messages.append(map(gathered / edges.degree.unsqueeze(1)))
         out = self.norm(torch.tanh(messages[0] + messages[1] + self.own(x)) + x)
         return out, self.of_relation(h)
