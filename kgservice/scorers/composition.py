@@ -43,7 +43,7 @@ class _Turn(torch.autograd.Function):
         return torch.view_as_real(turn * start).flatten(-2)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         turn, start, scale = ctx.saved_tensors
         of_value = _complex(gradient.contiguous()) * turn.conj()
         # A longer relation turns no further: only the part of the gradient across it counts.
