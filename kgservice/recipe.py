@@ -88,6 +88,12 @@ class TrainingSettings(_Settings):
         description="`triples`: every true answer counts once, the summed 1-vs-all loss. `questions`: every distinct "
         "question counts once, its answers sharing the weight.",
     )
+    answers_at_once: int | None = Field(
+        None,
+        ge=1,
+        description="Answers of one question in a batch at most: one with more comes in several batches, each time with others, "
+        "and does not outweigh all else in one; by default all at once. Not with `bce`, which needs all answers of a question.",
+    )
     objective: Literal["answers", "distil"] = Field(
         "answers", description="`answers`: the true ones. `distil`: also those of a teacher, see [training.distil]."
     )
@@ -139,9 +145,11 @@ class TrainingSettings(_Settings):
     splits: tuple[Literal["train", "valid", "context"], ...] = Field(("train",), description="Splits to learn from.")
 
     @model_validator(mode="after")
-    def _taught(self) -> TrainingSettings:
+    def _go_together(self) -> TrainingSettings:
         if self.objective == "distil" and (not self.distil.teacher or self.loss != "softmax"):
             raise ValueError('objective = "distil" needs distil.teacher and loss = "softmax"')
+        if self.answers_at_once is not None and (self.loss == "bce" or self.weighting == "questions"):
+            raise ValueError('answers_at_once parts a question: not with loss = "bce", nor weighting = "questions"')
         return self
 
 

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kgservice import scorers
 from kgservice.errors import TrainingDiverged
@@ -150,6 +152,42 @@ def test_batches_hold_every_question_once_and_weigh_one(weighting: str) -> None:
         assert float(positives.weight[positives.question].sum()) == pytest.approx(1, rel=1e-5)
         assert len(positives.target) == int(positives.offset[-1])
     assert sorted(seen) == sorted(zip(questions.anchor.tolist(), questions.relation.tolist(), strict=True))
+
+
+@given(counts=st.lists(st.integers(0, 20), min_size=1, max_size=12), limit=st.integers(1, 8), seed=st.integers(0, 3))
+def test_a_question_with_many_answers_comes_in_even_parts(counts: list[int], limit: int, seed: int) -> None:
+    offset = torch.tensor([0, *counts]).cumsum(0)
+    number = torch.arange(len(counts))
+    questions = Questions(number, number, offset, torch.arange(sum(counts)))
+    seen: dict[int, list[list[int]]] = {}
+    for anchor, relation, positives, _ in questions.batches(3, torch.Generator().manual_seed(seed), "triples", limit):
+        assert torch.equal(anchor, relation)
+        weights = positives.weight[positives.question]
+        assert not len(weights) or float(weights.sum()) == pytest.approx(1, rel=1e-5)
+        for row, name in enumerate(anchor.tolist()):
+            own = positives.target[positives.offset[row] : positives.offset[row + 1]].tolist()
+            assert (positives.question[positives.offset[row] : positives.offset[row + 1]] == row).all()
+            seen.setdefault(name, []).append(own)
+    for name, count in enumerate(counts):
+        parts = seen.get(name, [])
+        assert sorted(answer for part in parts for answer in part) == list(
+            range(int(offset[name]), int(offset[name + 1]))
+        )
+        assert all(len(part) <= limit for part in parts)
+        assert len(parts) <= max(1, -(-count // limit))
+
+
+def test_the_parts_of_a_question_are_others_each_epoch() -> None:
+    questions = Questions(torch.zeros(1).long(), torch.zeros(1).long(), torch.tensor([0, 40]), torch.arange(40))
+    ways = [
+        {
+            frozenset(batch.positives.target.tolist())
+            for batch in questions.batches(1, torch.Generator().manual_seed(seed), "triples", 10)
+        }
+        for seed in (0, 1, 0)
+    ]
+    assert ways[0] != ways[1]
+    assert ways[0] == ways[2]
 
 
 @pytest.mark.parametrize("name", sorted(scorers.SCORERS))

@@ -211,7 +211,8 @@ def _run_epoch(
     answers = batch = 0
     with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
         torch.manual_seed(seed)
-        for batch, asked in enumerate(questions.batches(settings.batch_size, order, settings.weighting), 1):
+        batches = questions.batches(settings.batch_size, order, settings.weighting, settings.answers_at_once)
+        for batch, asked in enumerate(batches, 1):
             optimizer.zero_grad(set_to_none=True)
             loss = step(asked, drawing)
             optimizer.step()

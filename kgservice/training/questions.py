@@ -98,18 +98,39 @@ class Questions:
         return len(self.anchor)
 
     def batches(
-        self, size: int, generator: torch.Generator, weighting: Literal["triples", "questions"]
+        self,
+        size: int,
+        generator: torch.Generator,
+        weighting: Literal["triples", "questions"],
+        answers_at_once: int | None = None,
     ) -> Iterator[Batch]:
-        """Every question once, in random order, `size` of them at a time."""
-        order = torch.randperm(len(self), generator=generator).to(self.anchor.device)
-        for start in range(0, len(order), size):
-            rows = order[start : start + size]
-            context = None if self.context is None else self.context.take(rows)
-            yield Batch(self.anchor[rows], self.relation[rows], self._positives(rows, weighting), context)
+        """Every question once, in random order, `size` of them at a time.
 
-    def _positives(self, rows: Tensor, weighting: Literal["triples", "questions"]) -> Positives:
-        start = self.offset[rows]
-        counts = self.offset[rows + 1] - start
+        Args:
+            size: questions in a batch.
+            generator: of the order, on the CPU.
+            weighting: whether every answer counts alike, or every question.
+            answers_at_once: a question with more comes in several parts, each time others.
+        """
+        device, target = self.anchor.device, self.target
+        question, first, counts = torch.arange(len(self), device=device), self.offset[:-1], self.offset.diff()
+        if answers_at_once is not None and len(target) and int(counts.max()) > answers_at_once:
+            shuffled = question.repeat_interleave(counts) + torch.rand(
+                len(target), generator=generator, dtype=torch.float64
+            ).to(device)
+            target = target[shuffled.argsort()]
+            question, first, counts = _parted(first, counts, answers_at_once)
+        order = torch.randperm(len(question), generator=generator).to(device)
+        for start in range(0, len(order), size):
+            parts = order[start : start + size]
+            rows = question[parts]
+            context = None if self.context is None else self.context.take(rows)
+            positives = self._positives(rows, first[parts], counts[parts], target, weighting)
+            yield Batch(self.anchor[rows], self.relation[rows], positives, context)
+
+    def _positives(
+        self, rows: Tensor, start: Tensor, counts: Tensor, target: Tensor, weighting: Literal["triples", "questions"]
+    ) -> Positives:
         offset = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         question = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), counts)
         place = torch.arange(len(question), device=rows.device) + (start - offset[:-1])[question]
@@ -120,4 +141,14 @@ class Questions:
         soft = None
         if self.soft is not None:
             soft = Soft(self.soft.target[rows].long(), self.soft.probability[rows].float())
-        return Positives(offset, question, self.target[place], weight, soft=soft)
+        return Positives(offset, question, target[place], weight, soft=soft)
+
+
+def _parted(first: Tensor, counts: Tensor, limit: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Which question each part is of, where its answers begin, and how many they are: as even as can be."""
+    parts = (counts + limit - 1) // limit
+    question = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), parts)
+    place = torch.arange(len(question), device=counts.device) - (parts.cumsum(0) - parts)[question]
+    whole, parts = counts[question], parts[question]
+    begin, end = place * whole // parts, (place + 1) * whole // parts
+    return question, first[question] + begin, end - begin
