@@ -10,7 +10,8 @@ import statistics
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -185,8 +186,21 @@ def _inner(field: FieldInfo) -> type[BaseModel] | None:
 
 
 def _kind(field: FieldInfo) -> str:
-    text = field.annotation.__name__ if isinstance(field.annotation, type) else str(field.annotation)
-    return text.replace("typing.", "").replace("|", "or")
+    return _named(field.annotation)
+
+
+def _named(kind: Any) -> str:
+    """A type as people write it: `int or "auto" or "all"`."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _named(inner[0])
+    if origin is Literal:
+        return " or ".join(json.dumps(value) for value in inner)
+    if origin in (Union, UnionType):
+        return " or ".join("none" if part is type(None) else _named(part) for part in inner)
+    if origin is not None:
+        return f"list of {_named(inner[0])}"
+    return str(kind.__name__)
 
 
 def _default(field: FieldInfo) -> str:
