@@ -67,14 +67,7 @@ class HyperFormer(TableScorer):
         self.role = nn.Parameter(torch.randn(5, width) * initial_scale) if settings.roles else None
         self.measure = nn.Parameter(torch.randn(2 * KNOTS, width) * initial_scale)
         self.scales = Scales(r)
-        self.encoder = Transformer(
-            width,
-            layers=settings.layers,
-            heads=settings.heads,
-            hidden=settings.hidden or 4 * width,
-            experts=settings.experts,
-            dropout=settings.dropout,
-        )
+        self.encoder = Transformer.of(width, settings)
         self.interaction = Interaction(width) if settings.interaction else None
         self._facts: _Facts | None = None
 

@@ -54,14 +54,7 @@ class StarE(VectorScorer):
         self.entity = nn.Parameter(torch.randn(n, width) * initial_scale)
         self.relation = nn.Parameter(torch.randn(2 * r, width) * initial_scale)
         self.layers = nn.ModuleList(Messages(width) for _ in range(LAYERS))
-        self.encoder = Transformer(
-            width,
-            layers=settings.layers,
-            heads=settings.heads,
-            hidden=settings.hidden or 4 * width,
-            experts=settings.experts,
-            dropout=settings.dropout,
-        )
+        self.encoder = Transformer.of(width, settings)
         self.back = nn.Linear(width, width)
         # What the layers give, kept so that a release answers without the graph's edges.
         self.register_buffer("encoded", self.entity.detach().clone())

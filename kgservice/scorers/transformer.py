@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from kgservice.recipe import TransformerSettings
 
 TAKEN = 2
 """Experts that a token goes through."""
@@ -25,6 +29,18 @@ class Transformer(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(_Layer(width, heads, hidden, experts, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
+
+    @classmethod
+    def of(cls, width: int, settings: TransformerSettings) -> Self:
+        """As a recipe says."""
+        return cls(
+            width,
+            layers=settings.layers,
+            heads=settings.heads,
+            hidden=settings.hidden or 4 * width,
+            experts=settings.experts,
+            dropout=settings.dropout,
+        )
 
     def forward(self, tokens: Tensor, present: Tensor, wanted: Tensor | None = None) -> Tensor:
         """What becomes of the tokens that are there.
