@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydantic import BaseModel
 
@@ -137,3 +139,30 @@ def test_every_recipe_that_comes_with_kgservice_is_read(path: Path) -> None:
     assert recipe.description
     assert recipe.graph.dataset in datasets.names()
     assert all(model.scorer in scorers.SCORERS for model in recipe.models.values())
+
+
+@pytest.mark.parametrize("path", sorted((share() / "models").glob("*-large.toml")), ids=lambda path: path.stem)
+def test_full_sized_recipes_tried_small(path: Path, mirror: Path, tmp_path: Path) -> None:
+    """All their settings go together and learn, on some statements and a narrow table."""
+    from kgservice import datasets, pipeline
+    from kgservice.statements import Split
+
+    recipe = Recipe.load(path)
+    graph = datasets.load(recipe.graph.dataset, mirror)
+    train, valid = (
+        np.flatnonzero(graph.statements.split == split)[:count]
+        for split, count in ((Split.TRAIN, 600), (Split.VALID, 100))
+    )
+    graph = replace(graph, statements=graph.statements.take(np.concatenate([train, valid])))
+    for name in recipe.models:
+        few = [
+            "width=16",
+            "transformer.hidden=32",
+            "training.epochs=2",
+            "training.evaluate_every=1",
+            "training.device=cpu",
+        ]
+        small = Recipe.load(path, [f"models.{name}.{change}" for change in few])
+        _, history, _ = pipeline.learn(small, name, graph, tmp_path)
+        assert [epoch.validation is not None for epoch in history.epochs] == [True, True]
+        assert history.epochs[-1].loss < history.first_loss
