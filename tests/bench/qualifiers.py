@@ -102,7 +102,9 @@ def train(task: dict[str, Any]) -> dict[str, Any]:
     steps = steps_of(loss, questions, Shards(scorer.n))
     optimizer = optimizers.build(scorer, settings.training, by_rows=steps.by_rows)
     generator = torch.Generator().manual_seed(0)
-    batches = questions.batches(settings.training.batch_size, generator, settings.training.weighting)
+    batches = questions.batches(
+        settings.training.batch_size, generator, settings.training.weighting, settings.training.answers_at_once
+    )
 
     def once() -> float:
         batch = next(batches)
@@ -140,9 +142,9 @@ def serve(requests: int) -> dict[str, Any]:
     """Latency over HTTP of single questions, one after the other, with and without qualifiers."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        changes = ["search.encoder=none"]
-        changes += [f"models.{name}.training.epochs=1" for name in ("hyperformer", "blind")]
-        pipeline.build(Recipe.load(RECIPE, changes), home, base=RECIPE.parent)
+        recipe = Recipe.load(RECIPE, ["search.encoder=none", "models.hyperformer.training.epochs=1"])
+        served = {name: recipe.models[name] for name in ("hyperformer", "blind")}  # blind is like hyperformer
+        pipeline.build(recipe.model_copy(update={"models": served}), home, base=RECIPE.parent)
         release = ReleaseStore(home / "releases").get()
         command = [sys.executable, "-m", "kgservice", "serve", "--port", "0", "--log-level", "info"]
         environment = {**os.environ, "KGSERVICE_HOME": str(home)}
