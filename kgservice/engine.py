@@ -15,31 +15,24 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from kgservice.answers import (
     MAX_K,
     MAX_STATEMENTS,
     Answer,
-    Candidate,
     Decision,
     EntityPage,
-    Estimate,
     Match,
-    Neighbour,
     Question,
     SearchResult,
     Statement,
     Verdict,
 )
+from kgservice.completion import Completion
 from kgservice.errors import CorruptRelease, DataError, InvalidQuestion, UnknownModel
-from kgservice.estimates import COVERAGE, FEWEST, Known
 from kgservice.evaluation.evidence import evidence, statement_scores
-from kgservice.evaluation.populations import completion_feature
-from kgservice.index import Index
 from kgservice.names import Names
-from kgservice.query import QueryBatch, Slot
-from kgservice.ragged import Ragged
+from kgservice.query import Slot
 from kgservice.reading import Reading
 from kgservice.release import Release
 from kgservice.served import ServedModel
@@ -160,6 +153,7 @@ class Engine:
         kinds: dict[tuple[Slot, bool], list[int]] = defaultdict(list)
         for place, question in enumerate(questions):
             kinds[question.slot, bool(question.qualifiers)].append(place)
+        completion = Completion(self.graph, self._views, self.release_name)
         answers: dict[int, Answer] = {}
         for (slot, qualified), places in kinds.items():
             if slot is Slot.RELATION and types:
@@ -172,9 +166,9 @@ class Engine:
                 if not len(rows):
                     continue
                 if numeric[rows[0]]:
-                    filled = self._estimate(served, part, bool(types), language)
+                    filled = completion.numbers(served, part, bool(types), language)
                 else:
-                    filled = self._fill(served, part, k, allow, exclude_known, language)
+                    filled = completion.candidates(served, part, k, allow, exclude_known, language)
                 answers.update(zip([places[row] for row in rows], filled, strict=True))
         return [answers[place] for place in range(len(questions))]
 
@@ -345,155 +339,6 @@ class Engine:
                 ids = [candidate.id for candidate in answer.candidates]
                 made.append({"model": name, "question": question, "ids": ids, "scores": scores, "tolerance": tolerance})
         return made
-
-    def _fill(
-        self,
-        served: ServedModel,
-        batch: QueryBatch,
-        k: int,
-        allow: npt.NDArray[np.bool_] | None,
-        exclude_known: bool,
-        language: str,
-    ) -> list[Answer]:
-        graph, slot = self.graph, batch.slot
-        calibration = served.calibrations.get(slot.value)
-        # A probability is read off a candidate's share among the `width` best unknown ones: see calibration.
-        width = max(k, served.settings.calibration.width) if calibration else k
-        known, loops = graph.stated(batch), graph.loops(batch)
-        index = served.relation_index if slot is Slot.RELATION else served.index
-        if slot is Slot.RELATION:
-            allow = graph.linking
-        with torch.inference_mode():
-            vectors = served.scorer.query_vectors(batch)
-        ids, scores = index.search(vectors, width, known.union(loops), allow)
-        probability: npt.NDArray[np.float64] | None = None
-        if calibration:
-            share = completion_feature(scores[:, : served.settings.calibration.width])
-            by = batch.asked if slot is Slot.QUALIFIER else batch.relation
-            of = -1 if slot is Slot.RELATION else by[:, None]
-            probability = calibration.probability(share, of)
-            missing = width - probability.shape[1]
-            probability = np.pad(probability, ((0, 0), (0, missing)), constant_values=0.0)
-        is_known = np.zeros(ids.shape, dtype=bool)
-        if not exclude_known:
-            ids, scores, probability, is_known = self._with_known(index, vectors, known, loops, allow, k, probability)
-        ids, scores = ids[:, :k], scores[:, :k]
-        echo, pairs = self._views.echo(batch, language), self._views.pairs(batch, language)
-        name_of = self._views.relations if slot is Slot.RELATION else self._views.entities
-        found = ids >= 0
-        wide = None if slot is Slot.RELATION else served.uncertainty
-        named = iter(name_of(ids[found], language, describe=True))
-        answers = []
-        for row in range(len(batch)):
-            candidates = [
-                Candidate(
-                    id=(name := next(named)).id,
-                    label=name.label,
-                    description=name.description,
-                    score=float(scores[row, place]),
-                    probability=float(probability[row, place])
-                    if probability is not None and not is_known[row, place]
-                    else None,
-                    rank=place + 1,
-                    known=bool(is_known[row, place]),
-                    uncertainty=None if wide is None else float(wide[ids[row, place]]),
-                )
-                for place in np.flatnonzero(found[row]).tolist()
-            ]
-            answers.append(
-                Answer(
-                    self.release_name,
-                    served.name,
-                    *echo[row],
-                    qualifiers=pairs[row],
-                    exact=index.exact,
-                    population=calibration.population if calibration else None,
-                    candidates=candidates,
-                )
-            )
-        return answers
-
-    def _estimate(self, served: ServedModel, batch: QueryBatch, typed: bool, language: str) -> list[Answer]:
-        """Numbers, for questions whose relations link no entities."""
-        if typed or len(batch.qualifier_value.values):
-            raise InvalidQuestion(
-                f"{self._relation_name(batch.relation[0])!r} links no entities: an estimate of its value takes neither types "
-                "nor qualifiers"
-            )
-        echo = self._views.echo(batch, language)
-        answers: dict[int, Answer] = {}
-        for relation in np.unique(batch.relation).tolist():
-            rows = np.flatnonzero(batch.relation == relation)
-            found = self._estimates(served, relation, batch.subject[rows], language)
-            for row, estimate in zip(rows.tolist(), found, strict=True):
-                answers[row] = Answer(
-                    self.release_name,
-                    served.name,
-                    *echo[row],
-                    qualifiers=[],
-                    exact=True,
-                    population=None,
-                    candidates=[],
-                    estimate=estimate,
-                )
-        return [answers[row] for row in range(len(batch))]
-
-    def _estimates(
-        self, served: ServedModel, relation: int, entity: npt.NDArray[np.int32], language: str
-    ) -> list[Estimate]:
-        """Of each entity for one relation."""
-        estimates = served.estimates
-        place = estimates.place(relation)
-        if place is None:
-            count, name = len(Known.of(self.graph, relation).entity), self._relation_name(relation)
-            raise InvalidQuestion(
-                f"{name!r} links no entities, and an estimate of its value takes {FEWEST} entities with a known number; the "
-                f"graph has {count:,}" + ". This release was built without estimates: build it anew" * (count >= FEWEST)
-            )
-        found = estimates.ask(place, entity, served.vectors, self.graph.seen[entity])
-        inside = found.neighbour >= 0
-        named = iter(self._views.entities(found.neighbour[inside], language, describe=True))
-        return [
-            Estimate(
-                value=float(found.value[row]),
-                low=float(found.low[row]),
-                high=float(found.high[row]),
-                coverage=COVERAGE,
-                kind="year" if estimates.year[place] else "number",
-                basis="model" if found.learnt[row] else "median",
-                known=int(estimates.known[place]),
-                stated=self._views.stated(int(entity[row]), relation),
-                evidence=[
-                    Neighbour(next(named), float(found.stated[row, turn]), float(found.similarity[row, turn]))
-                    for turn in np.flatnonzero(inside[row])
-                ],
-            )
-            for row in range(len(entity))
-        ]
-
-    def _relation_name(self, relation: int) -> str:
-        return self.relations.short(self.graph.relations.name(int(relation)))
-
-    def _with_known(
-        self,
-        index: Index,
-        vectors: torch.Tensor,
-        known: Ragged,
-        loops: Ragged,
-        allow: npt.NDArray[np.bool_] | None,
-        k: int,
-        probability: npt.NDArray[np.float64] | None,
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32], npt.NDArray[np.float64] | None, npt.NDArray[np.bool_]]:
-        """The best k of known and unknown together; unknown ones keep their probability."""
-        every, all_scores = index.search(vectors, k, loops, allow)
-        stride = np.int64(1) << 32
-        row = np.arange(len(every), dtype=np.int64)[:, None] * stride
-        is_known = np.isin(row + every, known.rows() * stride + known.values)
-        if probability is None:
-            return every, all_scores, None, is_known
-        # Unknown ones keep their order, so the j-th unknown of a row is the j-th of the unknown search.
-        turn = np.maximum(np.cumsum(~is_known, axis=1) - 1, 0)
-        return every, all_scores, np.take_along_axis(probability, turn, axis=1), is_known
 
     def _of_types(self, types: Sequence[str]) -> npt.NDArray[np.bool_]:
         allow = np.zeros(self.graph.n, dtype=bool)

@@ -174,6 +174,7 @@ class KnowledgeGraph:
     def stated(self, queries: QueryBatch) -> Ragged:
         """ragged `[b]`: what statements that hold all the question's qualifiers, and perhaps more, have in its hole.
 
+        Literals of equal numbers are equal here: the year 1960 is 1960-01-01, as a date precise to the year is often written.
         For a qualifier's value, what is stated of the same triple.
         """
         relation, value = queries.qualifier_relation, queries.qualifier_value
@@ -183,18 +184,27 @@ class KnowledgeGraph:
         found = self._rows_by(queries.slot).lookup(self.keys(queries, "triple"))
         question, row = found.rows(), found.values
         wanted = Ragged(value.offset, np.arange(len(value.values), dtype=np.int32)).take(question)
-        pairs = _pairs(relation.values, value.values)[wanted.values]
+        pairs = _numbered(relation.values, value.values, queries.qualifier_number)[wanted.values]
         rows = np.unique(row)
         held = Ragged(table.qualifier_offset, table.qualifier_relation).take(rows)
-        held_pairs = _pairs(held.values, Ragged(table.qualifier_offset, table.qualifier_value).take(rows).values)
+        values = Ragged(table.qualifier_offset, table.qualifier_value).take(rows).values
+        held_pairs = _numbered(held.values, values, self._numbers(values))
         there = np.isin(
-            mix(row[wanted.rows()].astype(np.uint64) + mix(pairs)),
-            mix(rows[held.rows()].astype(np.uint64) + mix(held_pairs)),
+            mix(row[wanted.rows()].astype(np.uint64) + pairs),
+            mix(rows[held.rows()].astype(np.uint64) + held_pairs),
         )
         whole = np.bincount(wanted.rows()[~there], minlength=len(row)) == 0
         filled = {Slot.SUBJECT: table.subject, Slot.RELATION: table.relation, Slot.OBJECT: table.object}[queries.slot]
         counts = np.bincount(question[whole], minlength=len(queries))
         return Ragged(offsets_of(counts), filled[row[whole]]).union(Ragged.empty(len(queries)))
+
+    def _numbers(self, value: Ids) -> npt.NDArray[np.float64]:
+        """float64: of the values that are literals with a number, else NaN."""
+        number = np.full(len(value), np.nan)
+        if len(self.literals.number):
+            literal = np.flatnonzero(value < 0)
+            number[literal] = self.literals.number[-1 - value[literal]]
+        return number
 
     def questions(self, slot: Slot, table: StatementTable) -> tuple[QueryBatch, Ids, npt.NDArray[np.int64]]:
         """What a hole in the statements of `table` asks, with their qualifiers, and what filled it.
@@ -206,10 +216,7 @@ class KnowledgeGraph:
         subject, relation, object = table.subject, table.relation, table.object
         relations = Ragged(table.qualifier_offset, table.qualifier_relation)
         values = Ragged(table.qualifier_offset, table.qualifier_value)
-        number = np.full(len(values.values), np.nan)
-        if len(self.literals.number):
-            literal = np.flatnonzero(values.values < 0)
-            number[literal] = self.literals.number[-1 - values.values[literal]]
+        number = self._numbers(values.values)
         every = np.arange(len(table))
         if slot is not Slot.QUALIFIER:
             filled = {Slot.SUBJECT: subject, Slot.RELATION: relation, Slot.OBJECT: object}[slot]
@@ -387,6 +394,13 @@ class KnowledgeGraph:
             prefixes=meta["prefixes"],
             provenance=meta["provenance"],
         )
+
+
+def _numbered(relation: Ids, value: Ids, number: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
+    """A key of each pair that is the same where literals have the same number."""
+    bits = (number + 0.0).view(np.uint64)  # of both zeros one
+    of_number = mix(mix(bits) + relation.astype(np.uint64))
+    return np.where((value < 0) & np.isfinite(number), of_number, mix(_pairs(relation, value)))
 
 
 def _pairs(relation: Ids, value: Ids) -> npt.NDArray[np.uint64]:

@@ -25,6 +25,10 @@ class Views:
         self.graph = graph
         self._entity_names, self._relation_names, self._type_names = entities, relations, types
 
+    def relation_name(self, relation: int) -> str:
+        """As people may write it."""
+        return self._relation_names.short(self.graph.relations.name(int(relation)))
+
     def stated(self, entity: int, relation: int) -> list[Value]:
         """The literals that the graph states."""
         rows = self.graph.literals.rows_of(entity)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from kgservice.errors import GraphError
 from kgservice.graph import KnowledgeGraph
 from kgservice.ingestion import GraphBuilder
+from kgservice.literals import XSD, Literal, Literals
 from kgservice.query import QueryBatch, Slot
 from kgservice.ragged import Ragged
 from kgservice.statements import Split, StatementTable
@@ -78,6 +79,24 @@ def test_stated_is_what_statements_with_these_qualifiers_and_more_say(rows, slot
     for row, answers in zip(asked, graph.stated(queries), strict=True):
         same = [o for o in rows if all(o[place] == row[place] for place in range(3) if place != hole)]
         assert answers.tolist() == sorted({o[hole] for o in same if set(row[3]) <= set(o[4])})
+
+
+def test_stated_takes_a_year_for_its_first_day():
+    dates = [str(Literal(text, XSD + "date")) for text in ("1960-01-01", "1960-06-01")]
+    literals = Literals.build(Vocabulary.build(dates), StatementTable.empty())
+    table = StatementTable.build(
+        [0, 0], [0, 0], [1, 2], qualifier_offset=[0, 1, 2], qualifier_relation=[1, 1], qualifier_value=[-1, -2]
+    )
+    graph = KnowledgeGraph(Vocabulary.build("abc"), Vocabulary.build("pq"), table, literals=literals)
+    for number, expected in ((1960.0, [1]), (1961.0, []), (literals.number[1], [2])):
+        queries = QueryBatch(
+            Slot.OBJECT,
+            *(np.array([place], np.int32) for place in (0, 0, -1)),
+            Ragged.of([[1]]),
+            Ragged.of([[-3]]),
+            np.array([number]),
+        )
+        assert graph.stated(queries)[0].tolist() == expected
 
 
 def test_a_qualifier_of_zeros_counts():

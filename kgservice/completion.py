@@ -1,0 +1,197 @@
+"""What a model puts into the hole of a question: candidates with probabilities, or the estimate of a number."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from kgservice.answers import Answer, Candidate, Estimate, Neighbour
+from kgservice.errors import InvalidQuestion
+from kgservice.estimates import COVERAGE, FEWEST, Known
+from kgservice.evaluation.populations import completion_feature
+from kgservice.graph import KnowledgeGraph
+from kgservice.index import Index
+from kgservice.query import QueryBatch, Slot
+from kgservice.ragged import Ragged
+from kgservice.served import ServedModel
+from kgservice.views import Views
+
+
+class Completion:
+    """Completes the questions of one graph.
+
+    Args:
+        graph: what is asked about.
+        views: how its names are shown.
+        release: named by every answer.
+    """
+
+    def __init__(self, graph: KnowledgeGraph, views: Views, release: str) -> None:
+        self.graph, self.views, self.release = graph, views, release
+
+    def candidates(
+        self,
+        served: ServedModel,
+        batch: QueryBatch,
+        k: int,
+        allow: npt.NDArray[np.bool_] | None,
+        exclude_known: bool,
+        language: str,
+    ) -> list[Answer]:
+        """The best `k` entities or relations for the hole of each question.
+
+        Args:
+            served: the model asked.
+            batch: questions for the same part.
+            k: candidates per question.
+            allow: bool `[n]`, the entities that may answer; None for all.
+            exclude_known: leave out what the graph states; else it is marked `known`.
+            language: of labels and descriptions.
+        """
+        graph, slot = self.graph, batch.slot
+        calibration = served.calibrations.get(slot.value)
+        # A probability is read off a candidate's share among the `width` best unknown ones: see calibration.
+        width = max(k, served.settings.calibration.width) if calibration else k
+        known, loops = graph.stated(batch), graph.loops(batch)
+        index = served.relation_index if slot is Slot.RELATION else served.index
+        if slot is Slot.RELATION:
+            allow = graph.linking
+        with torch.inference_mode():
+            vectors = served.scorer.query_vectors(batch)
+        ids, scores = index.search(vectors, width, known.union(loops), allow)
+        probability: npt.NDArray[np.float64] | None = None
+        if calibration:
+            share = completion_feature(scores[:, : served.settings.calibration.width])
+            by = batch.asked if slot is Slot.QUALIFIER else batch.relation
+            of = -1 if slot is Slot.RELATION else by[:, None]
+            probability = calibration.probability(share, of)
+            missing = width - probability.shape[1]
+            probability = np.pad(probability, ((0, 0), (0, missing)), constant_values=0.0)
+        is_known = np.zeros(ids.shape, dtype=bool)
+        if not exclude_known:
+            ids, scores, probability, is_known = _with_known(index, vectors, known, loops, allow, k, probability)
+        ids, scores = ids[:, :k], scores[:, :k]
+        echo, pairs = self.views.echo(batch, language), self.views.pairs(batch, language)
+        name_of = self.views.relations if slot is Slot.RELATION else self.views.entities
+        found = ids >= 0
+        wide = None if slot is Slot.RELATION else served.uncertainty
+        named = iter(name_of(ids[found], language, describe=True))
+        answers = []
+        for row in range(len(batch)):
+            candidates = [
+                Candidate(
+                    id=(name := next(named)).id,
+                    label=name.label,
+                    description=name.description,
+                    score=float(scores[row, place]),
+                    probability=float(probability[row, place])
+                    if probability is not None and not is_known[row, place]
+                    else None,
+                    rank=place + 1,
+                    known=bool(is_known[row, place]),
+                    uncertainty=None if wide is None else float(wide[ids[row, place]]),
+                )
+                for place in np.flatnonzero(found[row]).tolist()
+            ]
+            answers.append(
+                Answer(
+                    self.release,
+                    served.name,
+                    *echo[row],
+                    qualifiers=pairs[row],
+                    exact=index.exact,
+                    population=calibration.population if calibration else None,
+                    candidates=candidates,
+                )
+            )
+        return answers
+
+    def numbers(self, served: ServedModel, batch: QueryBatch, typed: bool, language: str) -> list[Answer]:
+        """Estimates, for questions whose relations link no entities.
+
+        Args:
+            served: the model asked.
+            batch: questions for objects.
+            typed: whether candidates were restricted by type, which is an error.
+            language: of the evidence.
+
+        Raises:
+            InvalidQuestion: types or qualifiers are given, or too few numbers are known.
+        """
+        if typed or len(batch.qualifier_value.values):
+            raise InvalidQuestion(
+                f"{self.views.relation_name(batch.relation[0])!r} links no entities: an estimate of its value takes neither "
+                "types nor qualifiers"
+            )
+        echo = self.views.echo(batch, language)
+        answers: dict[int, Answer] = {}
+        for relation in np.unique(batch.relation).tolist():
+            rows = np.flatnonzero(batch.relation == relation)
+            found = self._estimates(served, relation, batch.subject[rows], language)
+            for row, estimate in zip(rows.tolist(), found, strict=True):
+                answers[row] = Answer(
+                    self.release,
+                    served.name,
+                    *echo[row],
+                    qualifiers=[],
+                    exact=True,
+                    population=None,
+                    candidates=[],
+                    estimate=estimate,
+                )
+        return [answers[row] for row in range(len(batch))]
+
+    def _estimates(
+        self, served: ServedModel, relation: int, entity: npt.NDArray[np.int32], language: str
+    ) -> list[Estimate]:
+        """Of each entity for one relation."""
+        estimates = served.estimates
+        place = estimates.place(relation)
+        if place is None:
+            count, name = len(Known.of(self.graph, relation).entity), self.views.relation_name(relation)
+            raise InvalidQuestion(
+                f"{name!r} links no entities, and an estimate of its value takes {FEWEST} entities with a known number; the "
+                f"graph has {count:,}" + ". This release was built without estimates: build it anew" * (count >= FEWEST)
+            )
+        found = estimates.ask(place, entity, served.vectors, self.graph.seen[entity])
+        inside = found.neighbour >= 0
+        named = iter(self.views.entities(found.neighbour[inside], language, describe=True))
+        return [
+            Estimate(
+                value=float(found.value[row]),
+                low=float(found.low[row]),
+                high=float(found.high[row]),
+                coverage=COVERAGE,
+                kind="year" if estimates.year[place] else "number",
+                basis="model" if found.learnt[row] else "median",
+                known=int(estimates.known[place]),
+                stated=self.views.stated(int(entity[row]), relation),
+                evidence=[
+                    Neighbour(next(named), float(found.stated[row, turn]), float(found.similarity[row, turn]))
+                    for turn in np.flatnonzero(inside[row])
+                ],
+            )
+            for row in range(len(entity))
+        ]
+
+
+def _with_known(
+    index: Index,
+    vectors: torch.Tensor,
+    known: Ragged,
+    loops: Ragged,
+    allow: npt.NDArray[np.bool_] | None,
+    k: int,
+    probability: npt.NDArray[np.float64] | None,
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32], npt.NDArray[np.float64] | None, npt.NDArray[np.bool_]]:
+    """The best k of known and unknown together; unknown ones keep their probability."""
+    every, all_scores = index.search(vectors, k, loops, allow)
+    stride = np.int64(1) << 32
+    row = np.arange(len(every), dtype=np.int64)[:, None] * stride
+    is_known = np.isin(row + every, known.rows() * stride + known.values)
+    if probability is None:
+        return every, all_scores, None, is_known
+    # Unknown ones keep their order, so the j-th unknown of a row is the j-th of the unknown search.
+    turn = np.maximum(np.cumsum(~is_known, axis=1) - 1, 0)
+    return every, all_scores, np.take_along_axis(probability, turn, axis=1), is_known
