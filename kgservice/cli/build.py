@@ -129,6 +129,13 @@ def evaluate(
     graph = pipeline.prepare_graph(loaded, home(), base)
     theirs = None if against is None else RankTable.read(against, graph)  # its errors come before the training
     results: dict[str, Any] = {}
+    chosen = [*(f"--set {s}" for s in overrides), *([f"--model {only}"] if only else []), f"--seeds {seeds}"]
+    record = {
+        "recipe": loaded.model_dump(mode="json"),
+        **provenance(),
+        "command": " ".join(["kgservice evaluate", str(recipe), *chosen]),
+        "models": results,
+    }
     for name in names:
         runs, compared = [], []
         for seed in numbers:
@@ -142,15 +149,12 @@ def evaluate(
                 compared.append(compare(ours, theirs, graph, partial=partial))
                 runs[-1]["against"] = compared[-1].as_dict()
         results[name] = runs
+        if out:  # after every model: another may take hours
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         click.echo(model_card(loaded, name, runs))
         for seed, comparison in zip(numbers, compared, strict=False):
             click.echo(comparison.to_markdown(f"{name}, seed {seed}", str(against)))
-    if out:
-        chosen = [*(f"--set {s}" for s in overrides), *([f"--model {only}"] if only else []), f"--seeds {seeds}"]
-        command = " ".join(["kgservice evaluate", str(recipe), *chosen])
-        record = {"recipe": loaded.model_dump(mode="json"), **provenance(), "command": command, "models": results}
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 @click.command()
