@@ -36,7 +36,7 @@ class _Turn(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, relation: Tensor, value: Tensor) -> Tensor:
-        pairs = relation.view(*relation.shape[:-1], -1, 2)
+        pairs = relation.view(*relation.shape[:-1], relation.shape[-1] // 2, 2)
         scale = torch.linalg.vector_norm(pairs, dim=-1, keepdim=True).clamp_min_(_SMALLEST).reciprocal_()
         turn, start = torch.view_as_complex(pairs * scale), _complex(value)
         ctx.save_for_backward(turn, start, scale)
@@ -53,4 +53,4 @@ class _Turn(torch.autograd.Function):
 
 
 def _complex(vectors: Tensor) -> Tensor:
-    return torch.view_as_complex(vectors.view(*vectors.shape[:-1], -1, 2))
+    return torch.view_as_complex(vectors.view(*vectors.shape[:-1], vectors.shape[-1] // 2, 2))
