@@ -389,13 +389,14 @@ class Recipe(_Settings):
 def _inherited(models: Mapping[str, Any], name: str, heirs: tuple[str, ...] = ()) -> Any:
     """The table of a model with what it takes from the one that it is `like`."""
     table = models[name]
-    if not isinstance(table, Mapping) or not table.get("like"):
+    other = table.get("like") if isinstance(table, Mapping) else None
+    if not isinstance(other, str) or not other:  # another kind of value is told with all other mistakes
         return table
-    other, chain = table["like"], (*heirs, name)
+    chain = (*heirs, name)
     if other in chain:
         raise RecipeError(f"models.{name}.like: models are like each other in a circle: {' → '.join((*chain, other))}")
     if other not in models:
-        close = difflib.get_close_matches(str(other), models, n=1)
+        close = difflib.get_close_matches(other, models, n=1)
         raise RecipeError(
             f"models.{name}.like is {other!r}, which is no model of this recipe. "
             + (f"Did you mean {close[0]!r}?" if close else f"Models: {', '.join(models)}.")

@@ -107,6 +107,7 @@ def test_a_model_like_another(tmp_path: Path) -> None:
             '[models.a]\nlike = "complx"',
             "models.a.like is 'complx', which is no model of this recipe. Did you mean 'complex'?",
         ),
+        ('[models.a]\nlike = ["complex"]', "models.a.like: Input should be a valid string"),
         ('[models.a]\nlike = "b"\n[models.b]\nlike = "a"', "in a circle: a → b → a"),
         ('[models.a]\nlike = "complex"\nwidht = 3', "models.a.widht is not a setting. Did you mean models.a.width?"),
     ],
