@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
-from kgservice import recipe as module
 from kgservice.errors import RecipeError
-from kgservice.recipe import Recipe
+from kgservice.recipe import Recipe, settings, space
 from kgservice.resources import share
 
 MINIMAL = '[graph]\ndataset = "world"\n[models.complex]\n'
@@ -126,10 +125,10 @@ def test_toml_round_trip(tmp_path: Path) -> None:
 
 
 def test_every_setting_has_help() -> None:
-    for model in vars(module).values():
-        if isinstance(model, type) and issubclass(model, BaseModel) and model.__module__ == module.__name__:
-            for name, field in model.model_fields.items():
-                assert field.description, f"{model.__name__}.{name}"
+    tables = [kind for module in (settings, space) for kind in vars(module).values() if isinstance(kind, type)]
+    for table in (Recipe, *(kind for kind in tables if issubclass(kind, BaseModel))):
+        for name, field in table.model_fields.items():
+            assert field.description, f"{table.__name__}.{name}"
 
 
 @pytest.mark.parametrize("path", sorted((share() / "models").glob("*.toml")), ids=lambda path: path.stem)

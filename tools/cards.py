@@ -160,7 +160,7 @@ def ingested() -> Iterator[str]:
 
 def settings_page() -> str:
     """Every recipe setting with its type, default and help."""
-    lines = ["# Recipe settings", "", "Generated from `kgservice/recipe.py` by `make cards`.", ""]
+    lines = ["# Recipe settings", "", "Generated from `kgservice/recipe/settings.py` by `make cards`.", ""]
     for title, model in _tables(Recipe, ""):
         lines += [f"## {title}", "", (model.__doc__ or "").strip(), "", "| setting | type | default | meaning |"]
         lines.append("|---|---|---|---|")

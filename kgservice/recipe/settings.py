@@ -1,30 +1,19 @@
-"""Recipes: closed, typed TOML that says which graph, which models, and how they are trained, measured and indexed.
-
-Every setting has its one default and its help here; `docs/recipes.md` is generated from this module. An unknown key is an
-error that names the closest setting.
-"""
+"""The tables of a recipe that say what is learnt and how: each setting with its one default, its limits and its help."""
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import json
-import re
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from kgservice.errors import RecipeError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
-class _Settings(BaseModel):
+class Settings(BaseModel):
+    """A closed table: an unknown key is a mistake."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class SplitSettings(_Settings):
+class SplitSettings(Settings):
     """How a graph without splits of its own is split."""
 
     valid: float = Field(0.05, ge=0, lt=0.5, description="Share of statements held out for validation.")
@@ -34,7 +23,7 @@ class SplitSettings(_Settings):
     seed: int = Field(0, description="Seed of the split.")
 
 
-class GraphSettings(_Settings):
+class GraphSettings(Settings):
     """Which graph is learnt."""
 
     dataset: str | None = Field(None, description="A data set with a manifest under `data/`.")
@@ -61,7 +50,7 @@ class GraphSettings(_Settings):
         return self
 
 
-class DistilSettings(_Settings):
+class DistilSettings(Settings):
     """What a student learns from its teacher where `training.objective = "distil"`."""
 
     teacher: str = Field("", description="Another model of this recipe, or RELEASE/MODEL, of the same graph.")
@@ -75,7 +64,7 @@ class DistilSettings(_Settings):
     )
 
 
-class TrainingSettings(_Settings):
+class TrainingSettings(Settings):
     """How one model is trained."""
 
     epochs: int = Field(100, ge=0, description="Passes over all training questions.")
@@ -153,7 +142,7 @@ class TrainingSettings(_Settings):
         return self
 
 
-class CalibrationSettings(_Settings):
+class CalibrationSettings(Settings):
     """How scores become probabilities."""
 
     method: Literal["auto", "relations", "isotonic", "platt", "none"] = Field(
@@ -171,7 +160,7 @@ class CalibrationSettings(_Settings):
     limit: int = Field(20_000, ge=100, description="Validation statements used at most.")
 
 
-class WeightsSettings(_Settings):
+class WeightsSettings(Settings):
     """Embeddings trained elsewhere, mapped by name onto the graph; with a `path` nothing is trained: see `docs/training.md`."""
 
     path: str | None = Field(None, description="File or folder of the weights, relative to the recipe.")
@@ -197,7 +186,7 @@ class WeightsSettings(_Settings):
     transposed: bool = Field(False, description="`arrays`, RESCAL: the matrices score oᵀ R s.")
 
 
-class TransformerSettings(_Settings):
+class TransformerSettings(Settings):
     """The sequence encoder of a model that reads qualifiers."""
 
     layers: int = Field(2, ge=1, description="Of attention and feed-forward.")
@@ -231,7 +220,7 @@ class TransformerSettings(_Settings):
     )
 
 
-class ModelSettings(_Settings):
+class ModelSettings(Settings):
     """One model of a release."""
 
     like: str = Field(
@@ -248,228 +237,7 @@ class ModelSettings(_Settings):
     weights: WeightsSettings = Field(WeightsSettings(), description="See [models.NAME.weights].")
 
 
-class Range(_Settings):
-    """What one setting may be while `kgservice tune` searches: from `low` to `high`, or one of `choices`."""
-
-    low: int | float | None = Field(None, description="The smallest value; a whole number where the setting is one.")
-    high: int | float | None = Field(None, description="The largest value, itself allowed.")
-    log: bool = Field(False, description="Search orders of magnitude evenly.")
-    step: int = Field(1, ge=1, description="Between whole numbers, such as 2 for a width of pairs.")
-    choices: tuple[bool | int | float | str, ...] = Field((), description="The only values.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _list_of_choices(cls, given: Any) -> Any:
-        return {"choices": given} if isinstance(given, (list, tuple)) else given
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Range:
-        if self.choices:
-            if self.low is not None or self.high is not None or self.log or self.step > 1:
-                raise ValueError("give either a list of choices or low and high")
-        elif self.low is None or self.high is None or not self.low < self.high or (self.log and self.low <= 0):
-            raise ValueError(
-                "expected a list of choices, or {low = …, high = …} with low < high, and 0 < low where log = true"
-            )
-        elif self.log and self.step > 1:
-            raise ValueError("give either log = true or a step")
-        return self
-
-
-class SearchSpace(BaseModel):
-    """What `kgservice tune --model NAME` may change: `width = [100, 200]` or `width = {low = 100, high = 200, step = 2}`."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-    __pydantic_extra__: dict[str, Range] = Field(init=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _dotted(cls, given: Any) -> Any:
-        return dict(_flat(given, ())) if isinstance(given, Mapping) else given
-
-    @model_validator(mode="after")
-    def _of_settings(self) -> SearchSpace:
-        for name in self.ranges:
-            if name not in TUNABLE:
-                close = difflib.get_close_matches(name, TUNABLE, n=1, cutoff=0.5)
-                hint = f"did you mean {close[0]}" if close else f"known: {', '.join(TUNABLE)}"
-                raise ValueError(f"{name} cannot be searched; {hint}")
-        return self
-
-    @property
-    def ranges(self) -> dict[str, Range]:
-        """By the name of the setting."""
-        return dict(self.__pydantic_extra__ or {})
-
-
-def _flat(tree: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    """An unquoted `training.learning_rate = …` is nested tables in TOML: as one dotted key."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value and not value.keys() & Range.model_fields.keys():
-            yield from _flat(value, (*path, key))
-        else:
-            yield ".".join((*path, key)), value
-
-
-TUNABLE = (
-    "width",
-    "initial_scale",
-    "reciprocal",
-    "scorer",
-    *(
-        f"training.{name}"
-        for name, field in TrainingSettings.model_fields.items()
-        if name not in {"device", "evaluate_every", "objective", "patience", "seed", "splits", "validation_limit"}
-        and not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel))
-    ),
-)
-"""Settings of a model that its validation depends on; not the protocol of the training or of the validation."""
-
-
-class SearchSettings(_Settings):
+class SearchSettings(Settings):
     """Entity search."""
 
     encoder: str = Field("all-MiniLM-L6-v2", description="A sentence-transformers model or folder, or `none`.")
-
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
-
-
-class Recipe(_Settings):
-    """A graph, the models learnt from it, and the search index beside them."""
-
-    name: Name = Field(description="Short name, used in run folders and cards.")
-    description: str = Field("", description="One sentence for people.")
-    graph: GraphSettings = Field(description="See [graph].")
-    models: dict[Name, ModelSettings] = Field(min_length=1, description="One table per model: [models.NAME].")
-    search: SearchSettings = Field(SearchSettings(), description="See [search].")
-    tune: dict[Name, SearchSpace] = Field({}, description="What `kgservice tune --model NAME` may change: [tune.NAME].")
-
-    @classmethod
-    def load(cls, path: Path, overrides: Sequence[str] = ()) -> Recipe:
-        """Read a recipe file and apply `a.b=value` overrides, whose values are TOML (bare words are strings).
-
-        Raises:
-            RecipeError: unreadable TOML, an unknown key or a value out of range; names file and key.
-        """
-        try:
-            tree = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(f"{path}: cannot be read: {error}") from error
-        except tomllib.TOMLDecodeError as error:
-            raise RecipeError(f"{path}: not TOML: {error}") from error
-        tree.setdefault("name", path.stem)
-        for override in overrides:
-            _apply(tree, override)
-        return cls.parse(tree, source=str(path))
-
-    @classmethod
-    def parse(cls, tree: Mapping[str, Any], source: str = "recipe") -> Recipe:
-        """Check a tree of plain values; `tree` is not changed."""
-        models = tree.get("models")
-        try:
-            if isinstance(models, Mapping):
-                tree = {**tree, "models": {name: _inherited(models, name) for name in models}}
-            return cls.model_validate(tree)
-        except RecipeError as error:
-            raise RecipeError(f"{source}: {error}") from error
-        except ValidationError as error:
-            raise RecipeError("\n".join(f"{source}: {line}" for line in _explain(cls, error))) from error
-
-    @property
-    def content_hash(self) -> str:
-        """sha256 over all settings, defaults included."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
-
-    def to_toml(self) -> str:
-        """The recipe with every setting written out."""
-        return "".join(_toml_lines(self.model_dump(mode="json", exclude_none=True), ()))
-
-
-def _inherited(models: Mapping[str, Any], name: str, heirs: tuple[str, ...] = ()) -> Any:
-    """The table of a model with what it takes from the one that it is `like`."""
-    table = models[name]
-    other = table.get("like") if isinstance(table, Mapping) else None
-    if not isinstance(other, str) or not other:  # another kind of value is told with all other mistakes
-        return table
-    chain = (*heirs, name)
-    if other in chain:
-        raise RecipeError(f"models.{name}.like: models are like each other in a circle: {' → '.join((*chain, other))}")
-    if other not in models:
-        close = difflib.get_close_matches(other, models, n=1)
-        raise RecipeError(
-            f"models.{name}.like is {other!r}, which is no model of this recipe. "
-            + (f"Did you mean {close[0]!r}?" if close else f"Models: {', '.join(models)}.")
-        )
-    return _merged(_inherited(models, other, chain), {key: value for key, value in table.items() if key != "like"})
-
-
-def _merged(below: Any, above: Any) -> Any:
-    """`above`, and where both are tables what only `below` has."""
-    if not (isinstance(below, Mapping) and isinstance(above, Mapping)):
-        return above
-    return {**below, **{key: _merged(below.get(key), value) for key, value in above.items()}}
-
-
-def _apply(tree: dict[str, Any], override: str) -> None:
-    path, separator, text = override.partition("=")
-    if not separator or not path:
-        raise RecipeError(f"--set {override}: expected KEY=VALUE, such as models.complex.training.epochs=10")
-    try:
-        value: Any = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    *parents, leaf = path.strip().split(".")
-    for key in parents:
-        tree = tree.setdefault(key, {})
-        if not isinstance(tree, dict):
-            raise RecipeError(f"--set {override}: {key} is a setting, not a table")
-    tree[leaf] = value
-
-
-def _explain(root: type[BaseModel], error: ValidationError) -> Iterator[str]:
-    for problem in error.errors():
-        place = [str(part) for part in problem["loc"]]
-        name = ".".join(place)
-        if problem["type"] == "extra_forbidden":
-            known = _settings_beside(root, place)
-            close = difflib.get_close_matches(place[-1], known, n=1, cutoff=0.5)
-            prefix = ".".join(place[:-1])
-            hint = (
-                f"Did you mean {'.'.join(filter(None, (prefix, close[0])))}?"
-                if close
-                else f"Known: {', '.join(known)}."
-            )
-            yield f"{name} is not a setting. {hint}"
-        elif problem["type"] == "missing":
-            yield f"{name} is missing."
-        else:
-            message = problem["msg"].removeprefix("Value error, ")
-            given = "" if isinstance(problem["input"], dict) else f" (found {problem['input']!r})"
-            yield f"{name or 'recipe'}: {message}{given}."
-
-
-def _settings_beside(root: type[BaseModel], place: Sequence[str]) -> list[str]:
-    """The names of the settings in the table that holds the last part of `place`."""
-    model: Any = root
-    for part in place[:-1]:
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            model = model.model_fields[part].annotation if part in model.model_fields else Range
-            continue
-        model = get_args(model)[1]  # a dict of tables: its value type
-    return list(model.model_fields)
-
-
-def _toml_lines(table: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
-    if path:
-        yield f"\n[{'.'.join(map(_toml_key, path))}]\n"
-    for key, value in table.items():
-        if not isinstance(value, dict):
-            yield f"{_toml_key(key)} = {json.dumps(value, ensure_ascii=False)}\n"  # JSON scalars and lists are TOML as they are
-    for key, value in table.items():
-        if isinstance(value, dict):
-            yield from _toml_lines(value, (*path, key))
-
-
-def _toml_key(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
