@@ -20,10 +20,13 @@ from kgservice.scorers.context import MASKED, NOTHING, NUMBER, OTHER, Context
 from kgservice.scorers.hyperformer import HyperFormer, Interaction
 from kgservice.scorers.scales import KNOTS, Scales
 from kgservice.scorers.stare import Edges, Messages
-from kgservice.scorers.transformer import Experts, Transformer
+from kgservice.scorers.transformer import Experts, Transformer, dropout, taken
 from kgservice.statements import Split, StatementTable
 from kgservice.training.loop import fit
+from kgservice.training.objectives import Workspace
 from kgservice.training.questions import Questions
+from kgservice.training.sharding import Shards
+from kgservice.training.step import BatchLoss, steps_of
 from kgservice.vocabulary import Vocabulary
 
 N, R = 30, 6
@@ -106,7 +109,7 @@ def test_without_qualifiers_it_is_blind() -> None:
     scorer = make(qualifiers=0)
     assert scorer.reads is None
     scores = scorer.scores(asked([[(0, 5)], []]))
-    assert torch.equal(scores[0], scores[1])
+    torch.testing.assert_close(scores[0], scores[1])
     assert Slot.QUALIFIER not in scorer.slots
 
 
@@ -120,6 +123,54 @@ def test_packed_equals_padded() -> None:
     for row, length in enumerate(lengths.tolist()):
         alone = encoder(tokens[row : row + 1, :length], torch.ones(1, length, dtype=torch.bool))
         torch.testing.assert_close(together[row], alone)
+
+
+def test_dropout_keeps_the_mean_and_drops_the_share() -> None:
+    torch.manual_seed(0)
+    x = torch.ones(503, 199, requires_grad=True)
+    out = dropout(x, 0.3)
+    out.sum().backward()
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, out.detach())
+    assert abs(float((out == 0).float().mean()) - 0.3) < 0.01
+    assert abs(float(out.detach().mean()) - 1) < 0.01
+    assert len(out.unique()) == 2
+    assert dropout(x, 0.0) is x
+
+
+def test_taken_rows_are_indexed_ones() -> None:
+    x = torch.randn(7, 3, dtype=torch.float64, requires_grad=True)
+    rows = torch.tensor([5, 0, 3])
+    assert torch.autograd.gradcheck(lambda x: taken(x, rows), x)
+    torch.testing.assert_close(taken(x, rows), x[rows])
+
+
+@pytest.mark.parametrize(
+    "parts", [{"scorer": "hyperformer"}, {"scorer": "hyperformer", "all": True}, {"scorer": "stare"}], ids=str
+)
+def test_mixed_precision_has_the_gradients_of_float32(parts: dict[str, Any]) -> None:
+    graph = graph_of()
+    transformer = {"dropout": 0.0, "input_dropout": 0.0, **(ALL_PARTS | {"experts": 0} if "all" in parts else {})}
+    settings = ModelSettings.model_validate(
+        {"scorer": parts["scorer"], "width": 16, "initial_scale": 0.3, "transformer": transformer}
+    )
+    found = {}
+    for precision in (torch.float32, torch.bfloat16):
+        torch.manual_seed(0)
+        scorer = scorers.build(settings, n=N, r=R)
+        scorer.prepare(graph, (Split.TRAIN,))
+        questions = Questions.of(graph, (Split.TRAIN,), torch.device("cpu"), reads=scorer.reads)
+        loss = BatchLoss(scorer.train(), settings.training, Workspace(precision))
+        step = steps_of(loss, questions, Shards.of(N)).of(1)
+        batch = next(iter(questions.batches(64, torch.Generator().manual_seed(0), "triples")))
+        value = step(batch, torch.Generator())
+        found[precision] = value, {name: p.grad for name, p in scorer.named_parameters() if p.grad is not None}
+    (exact, whole), (close, half) = found.values()
+    torch.testing.assert_close(close, exact, rtol=1e-2, atol=0)
+    assert whole.keys() == half.keys()
+    together = [torch.cat([gradient[name].flatten() for name in whole]) for gradient in (whole, half)]
+    assert torch.cosine_similarity(*together, dim=0) > 0.999
+    assert all(gradient.dtype == torch.float32 for gradient in half.values())
 
 
 def test_experts_equal_a_sum_over_the_best_two() -> None:

@@ -71,6 +71,7 @@ class VectorScorer(nn.Module):
         relation_metric: the same for relation questions.
         slots: the holes it answers.
         reads: how many of a question's qualifiers it reads; None where it is blind to them.
+        mixed: whether its layers are trained in mixed precision where the objective's products are; tables are not.
         n, r: entities and relations.
     """
 
@@ -78,6 +79,7 @@ class VectorScorer(nn.Module):
     relation_metric: ClassVar[Metric] = "ip"
     slots: frozenset[Slot] = frozenset({Slot.SUBJECT, Slot.RELATION, Slot.OBJECT})
     reads: int | None = None
+    mixed: ClassVar[bool] = False
     n: int
     r: int
 

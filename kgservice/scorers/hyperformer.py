@@ -22,7 +22,7 @@ from kgservice.scorers.base import Logits, TableScorer, Term, cubed
 from kgservice.scorers.composition import compose
 from kgservice.scorers.context import MASKED, NOTHING, NUMBER, OTHER, Context
 from kgservice.scorers.scales import KNOTS, Scales
-from kgservice.scorers.transformer import Transformer
+from kgservice.scorers.transformer import Transformer, dropout
 from kgservice.similarity import Metric
 from kgservice.statements import Split
 
@@ -44,6 +44,7 @@ class HyperFormer(TableScorer):
     """
 
     metric: ClassVar[Metric] = "ip"
+    mixed: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -156,14 +157,14 @@ class HyperFormer(TableScorer):
         """float `[b, t, width]` and bool `[b, t]`: anchor, relation, hole or what fills it, and pairs."""
         b = len(anchor)
         if context is None:
-            rows, of_filler, of_value = self.rows_of(anchor), None, None
+            rows, filled, of_filler, of_value = self.rows_of(anchor), None, None, None
         else:
             filled, named = context.filler >= 0, context.value >= 0
             ids = torch.cat([anchor, context.filler[filled], context.value[named]])
             rows, of_filler, of_value = torch.split(self.rows_of(ids), [b, int(filled.sum()), int(named.sum())])
         answer = self.hole.expand(b, -1)
-        if of_filler is not None and len(of_filler):
-            answer = answer.index_put((context.filler >= 0).nonzero(as_tuple=True), of_filler)  # type: ignore[union-attr]
+        if filled is not None and of_filler is not None and len(of_filler):
+            answer = answer.index_copy(0, filled.nonzero().squeeze(1), of_filler)
         asks = (relation < 0).unsqueeze(1)
         relations = torch.where(asks, self.hole, F.embedding(relation.clamp(min=0), self.relation))
         main = torch.stack([rows, relations, answer], 1)
@@ -171,7 +172,7 @@ class HyperFormer(TableScorer):
             main = main + self.role[:3]
         present = torch.ones(b, 3, dtype=torch.bool, device=anchor.device)
         if context is None or context.relation.shape[1] == 0:
-            return F.dropout(main, self.parts.input_dropout, self.training), present
+            return self._dropped(main), present
         assert of_value is not None
         there = context.relation >= 0
         values = self._values(context, of_value)
@@ -179,16 +180,18 @@ class HyperFormer(TableScorer):
         if self.role is None:
             pairs, there = torch.stack([relations, values], 2).flatten(1, 2), there.repeat_interleave(2, 1)
         else:
-            role = self.role[PAIR + (context.value == MASKED).long()]
+            role = F.embedding(PAIR + (context.value == MASKED).long(), self.role)
             pairs = relations + values + role
-        tokens = F.dropout(torch.cat([main, pairs], 1), self.parts.input_dropout, self.training)
-        return tokens, torch.cat([present, there], 1)
+        return self._dropped(torch.cat([main, pairs], 1)), torch.cat([present, there], 1)
+
+    def _dropped(self, tokens: Tensor) -> Tensor:
+        return dropout(tokens, self.parts.input_dropout if self.training else 0.0)
 
     def _values(self, context: Context, of_entities: Tensor) -> Tensor:
         """float `[b, p, width]`: what stands for the value of each pair."""
         value = context.value
-        out = of_entities.new_zeros(*value.shape, self.width)
-        out = out.index_put((value >= 0).nonzero(as_tuple=True), of_entities)
+        out = of_entities.new_zeros(value.numel(), self.width)
+        out = out.index_copy(0, (value >= 0).flatten().nonzero().squeeze(1), of_entities).view(*value.shape, -1)
         for constant, row in ((MASKED, self.hole), (OTHER, self.literal)):
             out = torch.where((value == constant).unsqueeze(-1), row, out)
         numbers = (value == NUMBER).nonzero(as_tuple=True)
@@ -279,7 +282,7 @@ class Interaction(nn.Module):
         picture = torch.stack([a, b], 2).flatten(1).view(len(a), 1, self.height, -1).clone()
         # Neighbours in a row alternate already; every other row is turned, so that columns alternate too.
         picture[:, :, 1::2] = picture[:, :, 1::2].roll(1, -1)
-        gate = self.back(F.relu(self.convolve(picture)).flatten(1)).sigmoid()
+        gate = self.back(F.relu(self.convolve(picture)).flatten(1)).sigmoid().float()
         of_a, of_b = gate.chunk(2, 1)
         return torch.lerp(b, a, of_a), torch.lerp(a, b, of_b)
 

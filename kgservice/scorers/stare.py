@@ -21,7 +21,7 @@ from kgservice.recipe import ModelSettings, TransformerSettings
 from kgservice.scorers.base import Logits, VectorScorer, cubed
 from kgservice.scorers.composition import compose
 from kgservice.scorers.context import Context
-from kgservice.scorers.transformer import Transformer
+from kgservice.scorers.transformer import Transformer, dropout
 from kgservice.similarity import Metric
 from kgservice.statements import Split
 
@@ -41,6 +41,7 @@ class StarE(VectorScorer):
     """
 
     metric: ClassVar[Metric] = "ip"
+    mixed: ClassVar[bool] = True
     slots = frozenset({Slot.SUBJECT, Slot.OBJECT})
     encoded: Tensor
     encoded_relation: Tensor
@@ -90,8 +91,11 @@ class StarE(VectorScorer):
         assert self._edges is not None
         x, h = self.entity, self.relation
         for layer in self.layers:
-            x, h = layer(F.dropout(x, self.parts.input_dropout, self.training), h, self._edges)
+            x, h = layer(self._dropped(x), h, self._edges)
         return x, h
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        return dropout(x, self.parts.input_dropout if self.training else 0.0)
 
     def logits(self, anchor: Tensor, relation: Tensor, context: Context | None = None) -> Logits:
         """See `VectorScorer.logits`."""
@@ -119,11 +123,11 @@ class StarE(VectorScorer):
             )
             tokens = torch.cat([tokens, pairs.flatten(1, 2)], 1)
             present = torch.cat([present, there.repeat_interleave(2, 1)], 1)
-        out = self.encoder(F.dropout(tokens, self.parts.input_dropout, self.training), present)
+        out = self.encoder(self._dropped(tokens), present)
         counts = present.sum(1)
         row = torch.repeat_interleave(torch.arange(b, device=anchor.device), counts)
         mean = out.new_zeros(b, self.width).index_add(0, row, out) / counts.unsqueeze(1)
-        queries: Tensor = self.back(mean)
+        queries: Tensor = self.back(mean).float()
         return queries
 
     def query_vectors(self, queries: QueryBatch) -> Tensor:
@@ -204,14 +208,14 @@ class Messages(MessagePassing):  # type: ignore[misc]
         """float `[n, width]` and `[2r, width]` → the same."""
         half, messages = len(edges.relation) // 2, []
         pairs = compose(F.embedding(edges.pair_relation, h), F.embedding(edges.pair_value, x), "rotate")
-        said = self.of_pairs(x.new_zeros(half, x.shape[1]).index_add(0, edges.pair_statement, pairs))
-        # A map is linear, so it meets sums of messages, of which there are fewer than messages.
+        said = self.of_pairs(x.new_zeros(half, x.shape[1]).index_add(0, edges.pair_statement, pairs)).float()
+        # Maps may run in lower precision, sums do not. A map is linear, so it meets the sums: they are fewer than messages.
         for part, map in ((slice(0, half), self.along), (slice(half, None), self.against)):
             carried = torch.add(said * (1 - OF_RELATION), F.embedding(edges.relation[part], h), alpha=OF_RELATION)
             gathered = self.propagate(edges.ends[:, part], x=x, carried=carried, size=(len(x), len(x)))
-            messages.append(map(gathered / edges.degree.unsqueeze(1)))
-        out = self.norm(torch.tanh(messages[0] + messages[1] + self.own(x)) + x)
-        return out, self.of_relation(h)
+            messages.append(map(gathered / edges.degree.unsqueeze(1)).float())
+        out = self.norm(torch.tanh(messages[0] + messages[1] + self.own(x).float()) + x)
+        return out, self.of_relation(h).float()
 
     def message(self, x_j: Tensor, carried: Tensor) -> Tensor:
         """float `[k, width]`: the start of each edge, turned."""

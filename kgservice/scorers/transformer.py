@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -55,12 +55,12 @@ class Transformer(nn.Module):
         """
         # In shorter rows nothing but these places is computed, but for attention itself, which is small.
         flat = present.flatten().nonzero().squeeze(1)
-        x = tokens.flatten(0, 1)[flat]
+        x = taken(tokens.flatten(0, 1), flat)
         mask = present[:, None, None, :]
         for layer in self.layers[:-1]:
             x = layer(x, flat, mask)
         out: Tensor = self.norm(self.layers[-1](x, flat, mask, wanted))
-        return out
+        return out.float()
 
 
 class _Layer(nn.Module):
@@ -79,14 +79,48 @@ class _Layer(nn.Module):
         q, k, v = padded.view(b, t, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         if wanted is not None:
             # The last layer is read in one place: the others are looked at, and not computed further.
-            row = torch.arange(b, device=x.device)
-            q = q[row, :, wanted].unsqueeze(2)
-            flat, x = row, x[torch.searchsorted(flat, row * t + wanted)]
-        dropout = self.dropout if self.training else 0.0
-        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
-        seen = seen.transpose(1, 2).reshape(-1, width)[flat]
-        x = x + F.dropout(self.out(seen), dropout)
-        return x + F.dropout(self.forward_part(self.before_forward(x)), dropout)
+            place = torch.searchsorted(flat, torch.arange(b, device=x.device) * t + wanted)
+            q = taken(mixed[:, :width], place).view(b, self.heads, 1, -1)
+            x = taken(x, place)
+        share = self.dropout if self.training else 0.0
+        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=share)
+        seen = seen.transpose(1, 2).reshape(-1, width)
+        if wanted is None:
+            seen = taken(seen, flat)
+        x = x + dropout(self.out(seen), share)
+        return x + dropout(self.forward_part(self.before_forward(x)), share)
+
+
+def dropout(x: Tensor, share: float) -> Tensor:
+    """`torch.nn.functional.dropout`; on a CPU a random byte decides for each number, an eighth of the draws.
+
+    `share` is then one of 256; what is kept grows by exactly what is dropped.
+    """
+    if not share or x.device.type != "cpu":
+        return F.dropout(x, share)
+    dropped = max(1, round(share * 256))
+    words = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
+    kept = words.view(torch.uint8)[: x.numel()].view(x.shape) >= dropped
+    return x * kept.to(x.dtype).mul_(256 / (256 - dropped))
+
+
+def taken(x: Tensor, rows: Tensor) -> Tensor:
+    """Distinct rows of a matrix `[m, w]`; their gradient is copied back to them, where indexing would add it up."""
+    picked: Tensor = _Taken.apply(x, rows)  # type: ignore[no-untyped-call]
+    return picked
+
+
+class _Taken(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        ctx.shape = x.shape
+        return x.index_select(0, rows)
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
+        (rows,) = ctx.saved_tensors
+        return grad_output.new_zeros(ctx.shape).index_copy_(0, rows, grad_output), None
 
 
 class FeedForward(nn.Module):
@@ -120,4 +154,4 @@ class Experts(nn.Module):
         sizes = torch.bincount(chosen.flatten(), minlength=len(self.parts)).tolist()
         inputs = torch.split(x[token], sizes)
         outputs = torch.cat([part(rows) for part, rows in zip(self.parts, inputs, strict=True)])
-        return torch.zeros_like(x).index_add(0, token, outputs * share[order].unsqueeze(1))
+        return torch.zeros_like(x).index_add(0, token, (outputs * share[order].unsqueeze(1)).to(x.dtype))

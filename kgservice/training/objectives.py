@@ -198,7 +198,9 @@ class _Grouped(torch.autograd.Function):
         loss = torch.stack(losses).sum()
         grad_q = torch.cat(grads_q).float()[:, :d].mul_(share.unsqueeze(1))
         grad_bias = grad_e_wide[:, d].float() if bias is not None else None
-        grad_e = grad_e_wide[:, :d].float()
+        # The even part of a smoothed target takes the same from every candidate.
+        even = (smoothing / n) * (share.unsqueeze(1) * queries).sum(0) if smoothing else None
+        grad_e = grad_e_wide[:, :d].float() if even is None else grad_e_wide[:, :d].float().sub_(even)
         grad_offset = torch.cat(grads_offset).mul_(share) if offset is not None else None
 
         # Sparse part: minus the answers themselves.
@@ -225,7 +227,6 @@ class _Grouped(torch.autograd.Function):
             mean = candidates.mean(0)
             mean_score = queries @ mean
             grad_q -= (smoothing * share).unsqueeze(1) * mean
-            grad_e -= (smoothing / n) * (share.unsqueeze(1) * queries).sum(0)
             if bias is not None and grad_bias is not None:
                 grad_bias -= smoothing / n * share.sum()
                 mean_score = mean_score + bias.mean()

@@ -47,12 +47,17 @@ class BatchLoss(nn.Module):
             answers_loss: in the place of the recipe's loss over all entities.
         """
         scorer, settings = self.scorer, self.settings
+        half = scorer.mixed and self.workspace.precision == torch.bfloat16
+        layers = partial(torch.autocast, anchor.device.type, torch.bfloat16, half)
         if answers_loss is None:
-            terms = scorer.terms(anchor, relation, context)
+            with layers():
+                terms = scorer.terms(anchor, relation, context)
             parts = [t.weight * self.over_all_entities(t.logits, _answers(t.target, positives)) for t in terms]
             loss = torch.stack(parts).sum() if len(parts) > 1 else parts[0]
         else:
-            loss = answers_loss(scorer.logits(anchor, relation, context))
+            with layers():
+                logits = scorer.logits(anchor, relation, context)
+            loss = answers_loss(logits)
         if settings.n3:
             # Each row in use once, with the sum of what its statements count.
             ids, place = torch.unique(torch.cat([anchor, positives.target]), return_inverse=True)
@@ -69,7 +74,8 @@ class BatchLoss(nn.Module):
             one = torch.arange(len(target) + 1, device=anchor.device)
             truth = Positives(one, one[:-1], relation[question], each)
             beside = None if context is None else context.take(question)
-            between = scorer.relation_logits(anchor[question], target, beside)
+            with layers():
+                between = scorer.relation_logits(anchor[question], target, beside)
             loss = loss + settings.relation_prediction * softmax(between, truth, self.relations)
         return loss
 
