@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -122,28 +120,27 @@ def test_errors_are_those_of_the_tree(run: Run, words: str, error: type[Exceptio
 
 
 def test_serve_runs_and_stops(release_store: ReleaseStore) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-c", "from kgservice.cli import main; main()", "serve", "--port", str(port)]
+    command = [sys.executable, "-c", "from kgservice.cli import main; main()", "serve", "--port", "0"]
     environ = {"KGSERVICE_HOME": str(release_store.folder.parent), "PATH": "/usr/bin:/bin"}
     root = Path(__file__).resolve().parent.parent
     process = subprocess.Popen(command, env=environ, cwd=root, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
-            for _ in range(200):
-                time.sleep(0.1)
-                try:
-                    if client.get("/readyz").status_code == 200:
-                        break
-                except httpx.ConnectError:
-                    continue
+        told = [process.stderr.readline()]
+        while told[-1] and not told[-1].startswith("serving release"):
+            told.append(process.stderr.readline())
+        assert any("  max_k " in line for line in told)
+        served, address = told[-1].rstrip().split(" on ")
+        assert served == f"serving release {release_store.current_id()}"
+        assert address.startswith("http://127.0.0.1:")
+        # Bound, but not yet listened to.
+        transport = httpx.HTTPTransport(retries=8)
+        with httpx.Client(base_url=address, trust_env=False, transport=transport) as client:
+            assert client.get("/readyz").status_code == 200
             assert client.get("/v1/entities/world:France").json()["label"] == "France"
     finally:
         process.terminate()
         log = process.communicate(timeout=20)[1]
-    assert f"serving release {release_store.current_id()} on http://127.0.0.1:{port}" in log
-    assert "  max_k " in log
     assert "GET /v1/entities/{id:path} 200" in log
     assert json.dumps("world:France") not in log
     assert "Traceback" not in log

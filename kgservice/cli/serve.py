@@ -21,7 +21,6 @@ def serve(host: str | None, port: int | None, release: str | None, threads: int 
     for name, value in shown.items():
         click.echo(f"  {name:<{max(map(len, shown))}}  {value}", err=True)
     found = ReleaseStore(settings.home / "releases").get(settings.release)
-    click.echo(f"serving release {found.id} on http://{settings.host}:{settings.port}", err=True)
 
     import logging
 
@@ -33,7 +32,7 @@ def serve(host: str | None, port: int | None, release: str | None, threads: int 
     # Where cores are shared, two threads wait for each other for longer than a product of a small graph takes.
     torch.set_num_threads(settings.compute_threads)
     logging.getLogger().setLevel(settings.log_level.upper())
-    uvicorn.run(
+    config = uvicorn.Config(
         open_app(settings),
         host=settings.host,
         port=settings.port,
@@ -43,3 +42,10 @@ def serve(host: str | None, port: int | None, release: str | None, threads: int 
         server_header=False,
         timeout_graceful_shutdown=30,
     )
+    bound = config.bind_socket()
+    address = f"http://{settings.host}:{bound.getsockname()[1]}"
+    click.echo(f"serving release {found.id} on {address}", err=True)
+    server = uvicorn.Server(config)
+    server.run(sockets=[bound])
+    if not server.started:
+        raise SystemExit(3)

@@ -56,11 +56,9 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=1, help="runs of each; the median by time is reported")
     parser.add_argument("--out", type=Path, default=RESULTS / "ingest.json")
     options = parser.parse_args()
-    busy = os.getloadavg()[0]
-    if busy > 0.5:
-        print(f"The machine is busy (load {busy:.1f}): these figures are not to be quoted.", file=sys.stderr)
     from tests.bench import machine
 
+    machine.warn_if_busy()
     result: dict[str, Any] = {
         "benchmark": "ingest",
         "quick": options.quick,

@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,6 +54,13 @@ def machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
     }
+
+
+def warn_if_busy() -> None:
+    """Say so where others compute: what is measured beside them is not to be quoted."""
+    cores = psutil.cpu_percent(interval=2) / 100 * (psutil.cpu_count() or 1)
+    if cores > 0.2:
+        print(f"The machine is busy ({cores:.1f} cores in use): these figures are not to be quoted.", file=sys.stderr)
 
 
 def code() -> dict[str, Any]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
@@ -56,9 +55,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a training setting")
     parser.add_argument("--out", type=Path, default=machine.RESULTS / "million.json")
     options = parser.parse_args()
-    busy = os.getloadavg()[0]
-    if busy > 0.5:
-        print(f"The machine is busy (load {busy:.1f}): these times are not to be quoted.", file=sys.stderr)
+    machine.warn_if_busy()
     changes = {key: json.loads(value) for key, value in (pair.split("=") for pair in options.set)}
     task = {
         "entities": options.entities,

@@ -62,9 +62,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=300, help="of each kind")
     parser.add_argument("--out", type=Path, default=machine.RESULTS / "qualifiers.json")
     options = parser.parse_args()
-    busy = os.getloadavg()[0]
-    if busy > 0.5:
-        print(f"The machine is busy (load {busy:.1f}): these figures are not to be quoted.", file=sys.stderr)
+    machine.warn_if_busy()
     result: dict[str, Any] = {
         "benchmark": "qualifiers",
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -74,7 +72,7 @@ def main() -> None:
         "dataset": "wd50k-100",
         "training": {
             name: machine.in_own_process("tests.bench.qualifiers", {"model": name})
-            for name in ("hyperformer", "without values", "blind", "stare")
+            for name in ("hyperformer", "without-values", "blind", "stare")
         },
         "serving": serve(options.requests),
     }
@@ -87,8 +85,8 @@ def train(task: dict[str, Any]) -> dict[str, Any]:
     name = task["model"]
     recipe = Recipe.load(RECIPE)
     tree = recipe.model_dump(mode="json")
-    tree["models"]["without values"] = json.loads(json.dumps(tree["models"]["hyperformer"]))
-    tree["models"]["without values"]["training"]["qualifier_values"] = False
+    tree["models"]["without-values"] = json.loads(json.dumps(tree["models"]["hyperformer"]))
+    tree["models"]["without-values"]["training"]["qualifier_values"] = False
     tree["models"]["stare"] = STARE
     settings = Recipe.parse(tree).models[name]
     graph = datasets.load("wd50k-100")
@@ -121,7 +119,7 @@ def train(task: dict[str, Any]) -> dict[str, Any]:
         once()
     step_s = statistics.median(once() for _ in range(STEPS))
     size = settings.training.batch_size
-    products = machine.gemm_floor(batch=size, n=graph.n, width=settings.width, dtype=torch.float32)
+    products = machine.gemm_floor(batch=size, n=graph.n, width=settings.width, dtype=loss.workspace.precision)
     gflop = counter.get_total_flops() / 1e9
     per_epoch = -(-len(questions) // size)
     statements = len(graph.statements.in_split(Split.TRAIN))
@@ -132,7 +130,8 @@ def train(task: dict[str, Any]) -> dict[str, Any]:
         "epoch_s": step_s * per_epoch,
         "statements_per_s": statements / (step_s * per_epoch),
         "gflop_per_step": gflop,
-        "float32_gflops": products["gflops"],
+        "precision": str(loss.workspace.precision).removeprefix("torch."),
+        "gflops": products["gflops"],
         "over_floor": step_s / (gflop / products["gflops"]),
         "peak_mib": machine.peak_memory_mib(),
     }
@@ -152,7 +151,8 @@ def serve(requests: int) -> dict[str, Any]:
         with log.open("w") as sink:
             server = subprocess.Popen(command, env=environment, stdout=sink, stderr=sink)
         try:
-            with httpx.Client(base_url=_address(log, server), timeout=60) as client:
+            transport = httpx.HTTPTransport(retries=8)  # bound, but perhaps not yet listened to
+            with httpx.Client(base_url=_address(log, server), timeout=60, transport=transport) as client:
                 return {kind: _latency(client, questions) for kind, questions in _questions(release, requests).items()}
         finally:
             server.terminate()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -56,9 +55,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one run a side and few epochs: does it still work?")
     parser.add_argument("--out", type=Path, default=machine.RESULTS / "train.json")
     options = parser.parse_args()
-    busy = os.getloadavg()[0]
-    if busy > 0.5:
-        print(f"The machine is busy (load {busy:.1f}): these figures are not to be quoted.", file=sys.stderr)
+    machine.warn_if_busy()
     result: dict[str, Any] = {
         "benchmark": "train",
         "quick": options.quick,
