@@ -23,6 +23,7 @@ def serve(host: str | None, port: int | None, release: str | None, threads: int 
     found = ReleaseStore(settings.home / "releases").get(settings.release)
 
     import logging
+    import socket
 
     import torch
     import uvicorn
@@ -43,6 +44,8 @@ def serve(host: str | None, port: int | None, release: str | None, threads: int 
         timeout_graceful_shutdown=30,
     )
     bound = config.bind_socket()
+    # The event loop does this for sockets of its own alone; without it every answer waits 40 ms for an acknowledgement.
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     address = f"http://{settings.host}:{bound.getsockname()[1]}"
     click.echo(f"serving release {found.id} on {address}", err=True)
     server = uvicorn.Server(config)

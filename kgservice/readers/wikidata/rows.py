@@ -1,36 +1,23 @@
-"""The JSON dump of Wikidata, one entity a line, as batches: statements with qualifiers, texts, types, redirects.
-
-Only what ends up in a graph is decoded: references are counted, sitelinks too. Names of entities, properties and
-literals are those of `wikibase`, so that the RDF export of an entity gives the same statements.
-"""
+"""The rows that entities give: statements with qualifiers, texts, types, redirects, and a tally of all that was met."""
 
 from __future__ import annotations
 
-import logging
-import re
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 
-from kgservice.errors import MalformedStatement
 from kgservice.literals import WIKIBASE, XSD
 from kgservice.readers import wikibase
 from kgservice.readers.batch import Batch, Owner, Places, StatementRows, Tally, TextRows
 from kgservice.readers.options import RDFS, SKOS, ReadOptions
+from kgservice.readers.wikidata.documents import Claim, Entity, Redirect, Snak, Value
 from kgservice.statements import Rank, Split
-
-_log = logging.getLogger(__name__)
 
 SITELINKS = WIKIBASE + "sitelinks"
 REDIRECTS = "http://www.w3.org/2002/07/owl#sameAs"
 NO_PREDICATE = ""
 """Where the tally counts whole lines and entities."""
-LOGGED_LINES = 20
-"""Of the malformed lines of one block, so many are logged one by one."""
 
 # What the tally calls texts, by kind.
 _TEXT_PREDICATES = (RDFS + "label", SKOS + "altLabel", "http://schema.org/description")
@@ -38,200 +25,6 @@ _NO_VALUES = {"somevalue": wikibase.SOME_VALUE, "novalue": wikibase.NO_VALUE}
 _RANKS = {"normal": Rank.NORMAL, "preferred": Rank.PREFERRED, "deprecated": Rank.DEPRECATED}
 _LETTERS = {"item": "Q", "property": "P", "lexeme": "L"}
 _TYPES = {letter: name for name, letter in _LETTERS.items()}
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_BYTE = re.compile(r" \(byte (\d+)\)$")
-
-
-_FIELDS = {"entity_type": "entity-type", "numeric_id": "numeric-id", "upper": "upperBound", "lower": "lowerBound"}
-
-
-class _Text(msgspec.Struct, gc=False):
-    value: str = ""
-
-
-class _Counted(msgspec.Struct, gc=False):
-    """Decoded for its presence alone."""
-
-
-class _Value(msgspec.Struct, gc=False, rename=_FIELDS.get):
-    """A value of any type but string; the fields tell which."""
-
-    entity_type: str = ""
-    numeric_id: int | None = None
-    id: str | None = None
-    time: str | None = None
-    precision: int | float | None = None  # of a time or, in degrees, of a coordinate
-    calendarmodel: str = ""
-    amount: str | None = None
-    unit: str = "1"
-    upper: str | None = None
-    lower: str | None = None
-    text: str | None = None
-    language: str = ""
-    latitude: float | None = None
-    longitude: float | None = None
-    globe: str | None = None
-
-
-class _DataValue(msgspec.Struct, gc=False):
-    value: str | _Value | int | float | bool | list[Any] | None = None
-    type: str = ""
-
-
-class _Snak(msgspec.Struct, gc=False):
-    snaktype: str = ""
-    datavalue: _DataValue | None = None
-    datatype: str = ""
-
-
-class _Claim(msgspec.Struct, gc=False):
-    mainsnak: _Snak | None = None
-    rank: str = "normal"
-    qualifiers: dict[str, list[_Snak]] | list[_Snak] | None = None
-    references: list[_Counted] | None = None
-
-
-class _Redirect(msgspec.Struct, gc=False, rename={"source": "from", "target": "to"}):
-    source: str = ""
-    target: str = ""
-
-
-class _Entity(msgspec.Struct, gc=False):
-    """An entity, the record of a redirect, or a document that holds entities. Empty maps may be lists."""
-
-    type: str = ""
-    id: str = ""
-    labels: dict[str, _Text] | list[_Text] | None = None
-    descriptions: dict[str, _Text] | list[_Text] | None = None
-    aliases: dict[str, list[_Text] | dict[str, _Text]] | list[_Text] | None = None
-    claims: dict[str, list[_Claim]] | list[_Claim] | None = None
-    sitelinks: dict[str, _Counted] | list[_Counted] | None = None
-    entity: str = ""
-    redirect: str = ""
-    redirects: _Redirect | list[_Redirect] | None = None
-    missing: str | None = None
-    entities: dict[str, _Entity] | list[_Entity] | None = None
-
-
-_decoder = msgspec.json.Decoder(_Entity)
-
-
-def read_block(block: bytes, options: ReadOptions, *, source: str, first_line: int = 1) -> Batch:
-    """Read whole lines of a dump.
-
-    Args:
-        block: entities, one a line, with or without a comma after each and brackets around all.
-        options: what to keep; `on_error` says what becomes of a line that does not parse.
-        source, first_line: named in messages.
-
-    Returns:
-        The rows, and a tally of every text, claim, qualifier, sitelink count, redirect, lexeme and malformed line.
-
-    Raises:
-        MalformedStatement: the first line that does not parse, unless these are skipped.
-    """
-    rows = _Rows(options)
-    malformed = 0
-    for number, (start, end) in enumerate(_lines(block), first_line):
-        try:
-            entity = _decode(block, start, end)
-        except _UNREADABLE as error:
-            wrong = _malformed(error, source, number)
-            if options.on_error == "fail":
-                raise wrong from error
-            malformed += 1
-            if malformed <= LOGGED_LINES:
-                _log.warning("skipped: %s", wrong)
-            continue
-        if entity is not None:
-            rows.add(entity)
-    if malformed:
-        rows.tally["malformed", NO_PREDICATE] += malformed
-    return rows.batch()
-
-
-def is_document(head: bytes) -> bool:
-    """Whether a file that begins so holds one JSON value over many lines, as Special:EntityData gives it."""
-    first = head.lstrip().partition(b"\n")[0]
-    return first.startswith(b"{") and (b'"entities"' in first[:200] or first.rstrip() == b"{")
-
-
-def read_document(content: bytes, options: ReadOptions, *, source: str) -> Batch:
-    """Read one JSON document, over any number of lines: of Special:EntityData, or a single entity.
-
-    Raises:
-        MalformedStatement: it does not parse; nothing in it can be trusted then, whatever `on_error` says.
-    """
-    rows = _Rows(options)
-    try:
-        rows.add(_decode_tolerantly(content))
-    except _UNREADABLE as error:
-        before = content[: _byte_of(error) or 0]
-        line, column = before.count(b"\n") + 1, len(before) - before.rfind(b"\n")
-        hint = "Mend the file: it is one JSON document, so --on-error=skip does not apply to it."
-        raise MalformedStatement(source, line, column, _problem_of(error), hint=hint) from error
-    return rows.batch()
-
-
-def _lines(block: bytes) -> Iterator[tuple[int, int]]:
-    """Where lines begin and end, without the line feed, and without a carriage return or a comma before it."""
-    start, size = 0, len(block)
-    while start < size:
-        feed = block.find(b"\n", start)
-        end = feed = size if feed < 0 else feed
-        while end > start and block[end - 1] in b",\r \t":
-            end -= 1
-        yield start, end
-        start = feed + 1
-
-
-def _decode(block: bytes, start: int, end: int) -> _Entity | None:
-    """None for an empty line and for a bracket alone."""
-    if end - start <= 1 and block[start:end] in (b"", b"[", b"]"):
-        return None
-    try:
-        return _decoder.decode(memoryview(block)[start:end])
-    except _UNREADABLE:
-        # Dumps on few lines have brackets beside entities.
-        line = block[start:end].strip().removeprefix(b"[").removesuffix(b"]")
-        return _decode_tolerantly(line) if line else None
-
-
-def _decode_tolerantly(content: bytes) -> _Entity:
-    """As typed; if that fails, without the values that have another form than Wikibase gives them."""
-    try:
-        return _decoder.decode(content)
-    except msgspec.ValidationError:
-        plain = msgspec.json.decode(content)
-        _drop_strange_values(plain)
-        return msgspec.convert(plain, _Entity)
-
-
-def _drop_strange_values(node: Any) -> None:
-    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-        if isinstance(child, dict) and "datavalue" in child:
-            try:
-                msgspec.convert(child["datavalue"], _DataValue)
-            except msgspec.ValidationError:
-                child["datavalue"] = None
-        _drop_strange_values(child)
-
-
-def _malformed(error: Exception, source: str, line: int) -> MalformedStatement:
-    byte = _byte_of(error)
-    return MalformedStatement(source, line, None if byte is None else byte + 1, _problem_of(error))
-
-
-def _byte_of(error: Exception) -> int | None:
-    if isinstance(error, UnicodeDecodeError):
-        return None
-    match = _BYTE.search(str(error))
-    return int(match[1]) if match else None
-
-
-def _problem_of(error: Exception) -> str:
-    problem = "invalid UTF-8" if isinstance(error, UnicodeDecodeError) else _BYTE.sub("", str(error))
-    return problem[:1].lower() + problem[1:]
 
 
 class _Numbers(dict[str, int]):
@@ -242,7 +35,7 @@ class _Numbers(dict[str, int]):
         return number
 
 
-class _Rows:
+class Rows:
     """Columns that grow by entities.
 
     Values are places of entities, or `-1 - place` of literals. What is the same for most statements (normal rank, no
@@ -270,7 +63,7 @@ class _Rows:
         self.languages = _Numbers()
         self.text_runs: list[int] = []  # owner, of, kind and number of texts, in turn
 
-    def add(self, entity: _Entity) -> None:
+    def add(self, entity: Entity) -> None:
         """An entity, a redirect, or the entities of a document."""
         if entity.entities is not None:
             if isinstance(entity.entities, dict):
@@ -297,15 +90,15 @@ class _Rows:
         else:
             self.tally["lexeme" if type_ == "lexeme" else "unknown_entity", NO_PREDICATE] += 1
 
-    def _redirects(self, redirects: _Redirect | list[_Redirect] | None) -> None:
-        for redirect in (redirects,) if isinstance(redirects, _Redirect) else redirects or ():
+    def _redirects(self, redirects: Redirect | list[Redirect] | None) -> None:
+        for redirect in (redirects,) if isinstance(redirects, Redirect) else redirects or ():
             self._redirect(redirect.source, redirect.target)
 
     def _redirect(self, name: str, target: str) -> None:
         self.aliases += (self.terms.setdefault(name, len(self.terms)), self.terms.setdefault(target, len(self.terms)))
         self.tally["redirects", REDIRECTS] += 1
 
-    def _item(self, entity: _Entity) -> None:
+    def _item(self, entity: Entity) -> None:
         sitelinks = entity.sitelinks
         if self.options.min_sitelinks and len(sitelinks or ()) < self.options.min_sitelinks:
             self._drop_item(entity)
@@ -325,7 +118,7 @@ class _Rows:
             self.tally["unknown_value", NO_PREDICATE] += len(entity.claims)
         self.subject_runs += (place, len(self.object) - before)
 
-    def _texts(self, owner: int, of: int, entity: _Entity) -> None:
+    def _texts(self, owner: int, of: int, entity: Entity) -> None:
         wanted, number = self.options.languages, self.languages.__getitem__
         for kind, texts in ((0, entity.labels), (2, entity.descriptions)):
             if not texts:
@@ -353,7 +146,7 @@ class _Rows:
             self.language += [number(language)] * len(aliases)
         self.text_runs += (owner, of, 1, len(self.texts) - before)
 
-    def _claims(self, subject: int, groups: dict[str, list[_Claim]]) -> None:
+    def _claims(self, subject: int, groups: dict[str, list[Claim]]) -> None:
         terms, value_of, options = self.terms, self._value, self.options
         objects, relations, references = self.object, self.relation, self.references
         qualifier_relation, qualifier_value = self.qualifier_relation, self.qualifier_value
@@ -395,7 +188,7 @@ class _Rows:
                 objects.append(value)
                 references.append(len(claim.references) if claim.references else 0)
 
-    def _value(self, snak: _Snak | None) -> int | None:
+    def _value(self, snak: Snak | None) -> int | None:
         """The place of an entity, `-1 - place` of a literal, or None for a value of unknown form."""
         if snak is None:
             return None
@@ -408,7 +201,7 @@ class _Rows:
             if type_ != "string":
                 return None
             return ~terms.setdefault(wikibase.string_value(value, snak.datatype), len(terms))
-        if not isinstance(value, _Value):
+        if not isinstance(value, Value):
             return None
         if type_ == "wikibase-entityid":
             name = value.id
@@ -434,7 +227,7 @@ class _Rows:
             return None
         return ~terms.setdefault(literal, len(terms))
 
-    def _filtered(self, subject: int, name: str, claims: list[_Claim], is_type: bool) -> None:
+    def _filtered(self, subject: int, name: str, claims: list[Claim], is_type: bool) -> None:
         """Types stay known though their property is no relation of the graph."""
         if not is_type:
             self._drop_claims("filtered_property", {name: claims})
@@ -450,7 +243,7 @@ class _Rows:
             self.tally["types", name] += 1
             self._drop_qualifiers("filtered_property", claim)
 
-    def _drop_claims(self, reason: str, groups: dict[str, list[_Claim]] | list[_Claim] | None) -> None:
+    def _drop_claims(self, reason: str, groups: dict[str, list[Claim]] | list[Claim] | None) -> None:
         if isinstance(groups, list):
             self.tally[reason, NO_PREDICATE] += len(groups)
         elif groups:
@@ -459,14 +252,14 @@ class _Rows:
                 for claim in claims:
                     self._drop_qualifiers(reason, claim)
 
-    def _drop_qualifiers(self, reason: str, claim: _Claim) -> None:
+    def _drop_qualifiers(self, reason: str, claim: Claim) -> None:
         if isinstance(claim.qualifiers, dict):
             for name, snaks in claim.qualifiers.items():
                 self.tally[reason, name] += len(snaks)
         elif claim.qualifiers:
             self.tally[reason, NO_PREDICATE] += len(claim.qualifiers)
 
-    def _drop_item(self, entity: _Entity) -> None:
+    def _drop_item(self, entity: Entity) -> None:
         reason = "filtered_sitelinks"
         self._drop_claims(reason, entity.claims)
         aliases = entity.aliases.values() if isinstance(entity.aliases, dict) else [entity.aliases or ()]
