@@ -21,10 +21,11 @@ from hypothesis import strategies as st
 from kgservice import errors
 from kgservice.errors import DataError, KGServiceError, MalformedStatement, MissingDependency
 from kgservice.graph import KnowledgeGraph
-from kgservice.ingestion import distributed, ingest
-from kgservice.ingestion.distributed import line_ranges, read_with_ray
+from kgservice.ingestion import distributed, ingest, tasks
+from kgservice.ingestion.distributed import read_with_ray
 from kgservice.ingestion.parsing import Parsing
 from kgservice.ingestion.progress import Progress
+from kgservice.ingestion.tasks import Task, line_ranges
 from kgservice.readers import ReadOptions, resolve
 from kgservice.readers.sources import Source, blocks
 
@@ -259,14 +260,14 @@ def test_skipped_lines_are_counted_and_numbered(nodes: Nodes, tmp_path: Path) ->
     path.write_bytes(b"".join(lines))
     options = ReadOptions(on_error="skip")
     expected = read_locally(resolve([path]), tmp_path / "local", options)
-    tasks: list[distributed.Task] = []
+    planned: list[Task] = []
     with pytest.MonkeyPatch.context() as patch:
         plan = distributed._with_first_lines
-        patch.setattr(distributed, "_with_first_lines", lambda *given: tasks.extend(plan(*given)) or tasks)
+        patch.setattr(distributed, "_with_first_lines", lambda *given: planned.extend(plan(*given)) or planned)
         read_with_ray(resolve([path]), tmp_path / "cluster", options, block_bytes=BLOCK)
     assert listing(tmp_path / "cluster") == expected
     content = path.read_bytes()
-    ranges = [task for task in tasks if task.kind == "lines"]
+    ranges = [task for task in planned if task.kind == "lines"]
     assert len(ranges) > 5
     assert [task.first_line for task in ranges] == [1 + content[: task.start].count(b"\n") for task in ranges]
 
@@ -323,7 +324,7 @@ def test_a_row_that_always_kills_its_process_ends(
             os._exit(1)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(there, "_answer", die)
+            patch.setattr(there, "done", die)
             patch.setattr(there, "ATTEMPTS", 2)
             return there._work(row, **given)
 
@@ -365,7 +366,7 @@ def test_ranges_are_the_blocks(lines: bytes, rest: int, size: int) -> None:
 
     content = lines + b"y" * rest
     with tempfile.NamedTemporaryFile() as file, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(distributed, "_PIECE_BYTES", 7)
+        patch.setattr(tasks, "_PIECE_BYTES", 7)
         file.write(content)
         file.flush()
         found = [content[start:stop] for start, stop in line_ranges(Path(file.name), size)]
@@ -383,7 +384,7 @@ def test_ranges_are_the_blocks(lines: bytes, rest: int, size: int) -> None:
     ],
 )
 def test_errors_travel_as_they_are(error: KGServiceError | OSError) -> None:
-    arrived = distributed._as_raised(json.loads(json.dumps(distributed._as_told(error))))
+    arrived = tasks.as_raised(json.loads(json.dumps(tasks.as_told(error))))
     assert type(arrived) is type(error)
     assert str(arrived) == str(error)
     assert vars(arrived) == vars(error)

@@ -12,21 +12,19 @@ import json
 import logging
 import os
 import socket
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
-from uuid import uuid4
+from typing import Any
 
-from kgservice import errors
-from kgservice.errors import DataError, KGServiceError, MalformedStatement, MissingDependency
-from kgservice.ingestion.parsing import Progress, make_run, read_files, size_of
-from kgservice.ingestion.runs import Run, write_run
-from kgservice.readers import FORMATS, BatchBuilder, ReadOptions, format_of
-from kgservice.readers.rdf import scope_of
-from kgservice.readers.sources import Source, blocks
+from kgservice.errors import DataError, KGServiceError, MissingDependency
+from kgservice.ingestion.parsing import Progress
+from kgservice.ingestion.runs import Run
+from kgservice.ingestion.tasks import Answer, Task, as_raised, as_told, done, missing, plan, tell_bytes
+from kgservice.readers import FORMATS, ReadOptions
+from kgservice.readers.sources import Source
 
 ROWS_AT_ONCE = 4096
 """Beyond so many rows, Ray gets several in one task."""
@@ -35,73 +33,8 @@ ATTEMPTS = 8
 """So often a row is begun, when each time its node or its process is lost."""
 
 _CONNECT_TIMEOUT_S = 10
-_PIECE_BYTES = 1 << 16
-_READ_BYTES = 8 << 20
 _log = logging.getLogger(__name__)
 _NOTHING_LOST = "Nothing is lost: run the same command again to go on."
-
-
-@dataclass(frozen=True)
-class Task:
-    """The work of one row.
-
-    Attributes:
-        kind: "lines" reads a range, "file" one file from its beginning to its end, "together" all files of a format,
-            "fingerprint" hashes a file, "count" counts the line ends in a range.
-        number: of the source among all, or of the first one.
-        sources: path and name of each file.
-        scope: borne by the source's blank nodes.
-        part: of the range among those of its source.
-        start, stop: bytes of the range.
-        first_line: number of the range's first line from 1; 0 where that is not known.
-    """
-
-    kind: Literal["lines", "file", "together", "fingerprint", "count"]
-    number: int
-    format: str
-    sources: Sequence[Sequence[str]]
-    scope: str = ""
-    part: int = 0
-    start: int = 0
-    stop: int = 0
-    first_line: int = 0
-
-    @property
-    def source(self) -> Source:
-        """The file, of a task on one."""
-        return self.files[0]
-
-    @property
-    def files(self) -> list[Source]:
-        """All files, without what has been read of them."""
-        return [Source(Path(path), name) for path, name in self.sources]
-
-    @property
-    def run_name(self) -> str:
-        """Of the run of a range."""
-        return f"{self.number:05}-{self.part:06}.run"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a row tells.
-
-    Attributes:
-        index: of its task.
-        statements, lines: how many were read, or counted.
-        fingerprints: of files that were read to their end.
-        runs: names of those that are there now.
-        node: where the work was done.
-        error: what ended it, as `_as_told` tells it.
-    """
-
-    index: int
-    statements: int = 0
-    lines: int = 0
-    fingerprints: Sequence[Mapping[str, Any]] = ()
-    runs: Sequence[str] = ()
-    node: str = ""
-    error: Sequence[Any] | None = None
 
 
 def read_with_ray(
@@ -139,84 +72,14 @@ def read_with_ray(
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob("*.attempt*"):
         left.unlink(missing_ok=True)
-    tasks = list(_plan(sources, folder, format, block_bytes))
+    tasks = list(plan(sources, folder, format, block_bytes))
     if tasks:
         with _cluster(address) as ray:
             if options.on_error == "skip":  # skipped lines are logged by their numbers
                 tasks = _with_first_lines(tasks, ray, folder, options, block_bytes)
-            tasks = list(_missing(tasks, sources, folder))
+            tasks = list(missing(tasks, sources, folder))
             _collect(_answers(tasks, ray, folder, options, block_bytes), tasks, sources, folder, progress)
     return [Run(path) for path in sorted(folder.glob("*.run"))]
-
-
-def _plan(sources: Sequence[Source], folder: Path, format: str | None, block_bytes: int) -> Iterator[Task]:
-    """What is left to do: long rows first, ranges at the end; those of a source whose runs exist are among them."""
-    names = Counter(source.plain_name for source in sources)
-    whole: dict[str, list[int]] = defaultdict(list)
-    cut: list[Task] = []
-    for number, source in enumerate(sources):
-        name = format_of(source, format)
-        if FORMATS[name].files is not None:
-            whole[name].append(number)
-            continue
-        if (folder / f"{number:05}.done").exists():
-            _tell_bytes(source, source.path.stat().st_size)
-            continue
-        scope = scope_of(source, same_name=names[source.plain_name] > 1)
-        task = Task("file", number, name, [_place(source)], scope)
-        if FORMATS[name].by_blocks(source) and _is_plain(source):
-            yield replace(task, kind="fingerprint")
-            cut.extend(
-                replace(task, kind="lines", part=part, start=start, stop=stop)
-                for part, (start, stop) in enumerate(line_ranges(source.path, block_bytes))
-            )
-        else:
-            yield task
-    for name, numbers in whole.items():
-        done = (folder / f"files-{name}-{place:05}.done" for place in range(len(numbers)))
-        if not ((folder / f"files-{name}.run").exists() and all(path.exists() for path in done)):
-            yield Task("together", numbers[0], name, [_place(sources[number]) for number in numbers])
-    yield from cut
-
-
-def _place(source: Source) -> tuple[str, str]:
-    return str(source.path.absolute()), source.name
-
-
-def _tell_bytes(source: Source, count: int) -> None:
-    if source.on_bytes is not None:
-        source.on_bytes(count)
-
-
-def _is_plain(source: Source) -> bool:
-    """Whether the bytes of the file are its lines."""
-    head = source.head(16)
-    with source.path.open("rb") as file:
-        return file.read(16) == head
-
-
-def line_ranges(path: Path, size_bytes: int) -> Iterator[tuple[int, int]]:
-    """Start and stop of whole lines, cut exactly as `blocks` cuts the file's bytes, by seeks alone."""
-    with path.open("rb") as file:
-        end, start = os.fstat(file.fileno()).st_size, 0
-        while start < end:
-            low, high = start, min(start + size_bytes, end)
-            while not (stop := _last_line_end(file, low, high)) and high < end:
-                low, high = high, min(high + size_bytes, end)
-            yield start, stop or end
-            start = stop or end
-
-
-def _last_line_end(file: BinaryIO, low: int, high: int) -> int:
-    """The place after the last line end in `[low, high)`, or 0."""
-    while high > low:
-        start = max(high - _PIECE_BYTES, low)
-        file.seek(start)
-        place = file.read(high - start).rfind(b"\n")
-        if place >= 0:
-            return start + place + 1
-        high = start
-    return 0
 
 
 def _with_first_lines(
@@ -239,15 +102,6 @@ def _with_first_lines(
     return numbered
 
 
-def _missing(tasks: Sequence[Task], sources: Sequence[Source], folder: Path) -> Iterator[Task]:
-    """All but the ranges whose runs exist."""
-    for task in tasks:
-        if task.kind == "lines" and (folder / task.run_name).exists():
-            _tell_bytes(sources[task.number], task.stop - task.start)
-        else:
-            yield task
-
-
 def _collect(
     answers: Iterator[Answer], tasks: Sequence[Task], sources: Sequence[Source], folder: Path, progress: Progress
 ) -> None:
@@ -266,7 +120,7 @@ def _collect(
             )
         progress(answer.statements)
         read = sum(int(fingerprint["size_bytes"]) for fingerprint in answer.fingerprints)
-        _tell_bytes(sources[task.number], {"lines": task.stop - task.start, "fingerprint": 0}.get(task.kind, read))
+        tell_bytes(sources[task.number], {"lines": task.stop - task.start, "fingerprint": 0}.get(task.kind, read))
         if task.kind == "together":
             for place, fingerprint in enumerate(answer.fingerprints):
                 _mark_done(folder / f"files-{task.format}-{place:05}.done", fingerprint, task.format)
@@ -344,7 +198,7 @@ def _answers(tasks: Sequence[Task], ray: Any, folder: Path, options: ReadOptions
             for row in answers:
                 answer = Answer(**json.loads(row["answer"]))
                 if answer.error is not None:
-                    raise _as_raised(answer.error)
+                    raise as_raised(answer.error)
                 yield answer
         except ray.exceptions.RayError as error:
             cause = getattr(error, "cause", None)
@@ -373,9 +227,9 @@ def _work(row: Mapping[str, str], *, folder: str, options: ReadOptions, block_by
     index, fields = json.loads(row["task"])
     try:
         with _counted(Task(**fields), Path(folder)) as task:
-            answer = _answer(index, task, Path(folder), options, block_bytes)
+            answer = done(index, task, Path(folder), options, block_bytes)
     except (KGServiceError, OSError) as error:
-        answer = Answer(index, error=_as_told(error))
+        answer = Answer(index, error=as_told(error))
     return {"answer": json.dumps(asdict(replace(answer, node=ray.get_runtime_context().get_node_id())))}
 
 
@@ -398,116 +252,3 @@ def _counted(task: Task, folder: Path) -> Iterator[Task]:
         )
     yield task
     path.unlink(missing_ok=True)
-
-
-def _answer(index: int, task: Task, folder: Path, options: ReadOptions, block_bytes: int) -> Answer:
-    if task.kind == "count":
-        return Answer(index, lines=_line_ends(task.source, task.start, task.stop))
-    if task.kind == "fingerprint":
-        source = task.source
-        with source.open():  # what is not read is hashed nonetheless
-            pass
-        return Answer(index, fingerprints=[source.fingerprint()])
-    if task.kind == "lines":
-        return Answer(index, _read_range(task, folder, options), runs=[task.run_name])
-    if task.kind == "together":
-        files, builder = task.files, BatchBuilder()
-        read_files(builder, task.format, files, options)
-        batch = builder.build()
-        path = folder / f"files-{task.format}.run"
-        with _attempt(path) as staging:
-            write_run(staging, batch)
-        return Answer(index, size_of(batch), fingerprints=[file.fingerprint() for file in files], runs=[path.name])
-    return _read_file(index, task, folder, options, block_bytes)
-
-
-def _read_range(task: Task, folder: Path, options: ReadOptions) -> int:
-    source = task.source
-    with _opened(source) as file:
-        file.seek(task.start)
-        block = file.read(task.stop - task.start)
-    with _attempt(folder / task.run_name) as staging:
-        try:
-            return make_run(staging, task.format, block, options, source.name, task.scope, task.first_line or 1)
-        except MalformedStatement:
-            if task.first_line:
-                raise
-        # Only now is it worth reading all that lies before, to name the line in the same words by its number.
-        first = 1 + _line_ends(source, 0, task.start)
-        return make_run(staging, task.format, block, options, source.name, task.scope, first)
-
-
-def _read_file(index: int, task: Task, folder: Path, options: ReadOptions, block_bytes: int) -> Answer:
-    """A compressed file or a document, from its beginning to its end."""
-    chosen, source = FORMATS[task.format], task.source
-    by_blocks = chosen.by_blocks(source)
-    total, runs = 0, list[str]()
-
-    def path_of(part: int) -> Path:
-        runs.append(replace(task, part=part).run_name)
-        return folder / runs[-1]
-
-    with source.open() as stream:
-        if by_blocks:
-            for part, (line, block) in enumerate(blocks(stream, block_bytes)):
-                if (path := path_of(part)).exists():
-                    continue
-                with _attempt(path) as staging:
-                    total += make_run(staging, task.format, block, options, source.name, task.scope, line)
-        else:
-            assert chosen.document is not None
-            parts = chosen.document(stream, options, source=source.name, scope=task.scope)
-            batches = (make() for make in parts)
-            for part, batch in enumerate(batches):
-                with _attempt(path_of(part)) as staging:
-                    write_run(staging, batch)
-                total += size_of(batch)
-    return Answer(index, total, fingerprints=[source.fingerprint()], runs=runs)
-
-
-@contextmanager
-def _attempt(path: Path) -> Iterator[Path]:
-    """A name of its own to write to: a node that was given up may still be writing when another does its work."""
-    staging = path.with_name(f"{path.stem}.{uuid4().hex}.attempt")
-    yield staging
-    staging.rename(path)
-
-
-@contextmanager
-def _opened(source: Source) -> Iterator[BinaryIO]:
-    try:
-        file = source.path.open("rb")
-    except OSError as error:
-        raise DataError(f"{source.name}: cannot be read: {error.strerror or error}. Check the file.") from error
-    with file:
-        yield file
-
-
-def _line_ends(source: Source, start: int, stop: int) -> int:
-    count = 0
-    with _opened(source) as file:
-        file.seek(start)
-        while start < stop and (data := file.read(min(_READ_BYTES, stop - start))):
-            count += data.count(b"\n")
-            start += len(data)
-    return count
-
-
-def _as_told(error: KGServiceError | OSError) -> list[Any]:
-    """An error as plain values: the message is made already, so that the class cannot be called with its arguments."""
-    if isinstance(error, OSError):
-        return ["OSError", [error.errno, error.strerror or str(error), error.filename], {}]
-    plain = json.loads(json.dumps(vars(error), default=str))
-    return [type(error).__name__, [str(error)], plain]
-
-
-def _as_raised(told: Sequence[Any]) -> KGServiceError | OSError:
-    """What `_as_told` told."""
-    name, arguments, state = told
-    if name == "OSError":
-        return OSError(*arguments)
-    class_ = getattr(errors, name)
-    error: KGServiceError = class_.__new__(class_)
-    error.args = tuple(arguments)
-    error.__dict__.update(state)
-    return error
