@@ -99,6 +99,7 @@ def measured() -> Iterator[str]:
                     f"{ranked:,.0f}",
                 )
                 yield f"| {name}, {who} | {' | '.join(cells)} |"
+    yield from qualified()
     yield from ingested()
     yield from recipes()
 
@@ -156,6 +157,32 @@ def ingested() -> Iterator[str]:
         measured_ = bar["measured"]
         shown = "–" if measured_ is None else f"{measured_:,.2f}" if measured_ < 100 else f"{measured_:,.0f}"
         yield f"| {bar['bar']} | {bar['required']} | {shown} | {'yes' if bar['met'] else 'no'} |"
+
+
+def qualified() -> Iterator[str]:
+    """Training on statements with qualifiers beside the products it cannot do without, and how fast questions are answered."""
+    path = RESULTS / "qualifiers.json"
+    if not path.exists():
+        return
+    record = json.loads(path.read_text(encoding="utf-8"))
+    yield (
+        f"\nStatements with qualifiers, {record['dataset']}, {record['machine']['cores']} cores "
+        f"({', '.join(record['machine']['flags'])}); `stare` in the setting that was published for it; `make bench-qualifiers`:"
+    )
+    yield "\n| | questions in a batch | training statements/s | s an epoch | over the GEMM floor of its products | peak MiB |"
+    yield "|---|---|---|---|---|---|"
+    for name, run in record["training"].items():
+        cells = (
+            str(run["batch_size"]),
+            f"{run['statements_per_s']:,.0f}",
+            f"{run['epoch_s']:.1f}",
+            f"{run['over_floor']:.1f}",
+            f"{run['peak_mib']:,.0f}",
+        )
+        yield f"| {name} | {' | '.join(cells)} |"
+    served = record["serving"].items()
+    told = (f"{kind}: p50 {took['p50_ms']:.1f} ms, p99 {took['p99_ms']:.1f} ms" for kind, took in served)
+    yield f"\nServed over HTTP, one question after the other: {'; '.join(told)}."
 
 
 def settings_page() -> str:
