@@ -16,6 +16,7 @@ _FIGURES = (("mrr", "MRR"), ("hits@1", "Hits@1"), ("hits@3", "Hits@3"), ("hits@1
 _BASELINES = {"most_frequent": "most frequent answer", "random": "guessing"}
 _LEAKS = {
     "pair": "pair linked in training, in either direction",
+    "triple": "of these, the same triple, with other qualifiers",
     "relation": "of these, by an inverse or duplicate relation",
     "symmetric": "of these, reversed by the same relation",
 }

@@ -136,6 +136,7 @@ def test_what_leaks_by_hand() -> None:
 
     assert subjects(found["pair"]) == [1, 2, 5]
     assert subjects(found["symmetric"]) == [1]
+    assert subjects(found["triple"]) == []
     assert subjects(found["relation"]) == [], "three pairs are too few to call two relations inverse"
     assert np.array_equal(found["pair"][tails], found["pair"][~tails])
 
@@ -159,6 +160,7 @@ def agrees(graph: KnowledgeGraph) -> None:
     assert measured.split == "test"
     assert found["pair"].sum() == measured.linked
     assert found["symmetric"].sum() == measured.symmetric
+    assert found["triple"].sum() == measured.direct
     assert max(measured.inverse, measured.duplicate) <= found["relation"].sum() <= measured.inverse + measured.duplicate
 
 

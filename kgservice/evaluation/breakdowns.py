@@ -78,12 +78,14 @@ def breakdowns(ranks: Ranks, graph: KnowledgeGraph, split: Split | StatementTabl
 def leaks(ranks: Ranks, graph: KnowledgeGraph) -> Parts:
     """bool `[t]` each: what TRAIN or CONTEXT give away.
 
-    `pair`: the two entities are linked there, in either direction and by any relation. Of these, `relation`: by a relation
-    that the audit finds to be the inverse or the duplicate of the asked one; `symmetric`: reversed, by the relation itself.
+    `pair`: the two entities are linked there, in either direction and by any relation. Of these, `triple`: by the relation
+    itself, with other qualifiers; `relation`: by a relation that the audit finds to be the inverse or the duplicate of the
+    asked one; `symmetric`: reversed, by the relation itself.
     """
     masks = given_away(ranks, graph, PairTable(graph, THRESHOLD))
     return {
         "pair": masks["linked"],
+        "triple": masks["direct"],
         "relation": masks["inverse"] | masks["duplicate"],
         "symmetric": masks["symmetric"],
     }

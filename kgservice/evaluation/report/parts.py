@@ -11,6 +11,7 @@ from kgservice.evaluation.report.models import ModelReport
 BASELINES = {"most_frequent": "most frequent answer", "random": "guessing"}
 LEAKS = {
     "pair": "pair linked in training",
+    "triple": "the same triple, with other qualifiers",
     "relation": "by an inverse or duplicate relation",
     "symmetric": "reversed, by the same relation",
 }
