@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -75,33 +75,36 @@ def readme() -> str:
 
 
 def measured() -> Iterator[str]:
-    """Training and evaluation beside PyKEEN, and the link prediction figures of every card."""
-    path = RESULTS / "train.json"
-    if path.exists():
-        record = json.loads(path.read_text(encoding="utf-8"))
-        machine = record["machine"]
-        yield (
-            f"ComplEx of {record['model']['reals_per_entity']} reals per entity on {machine['cores']} cores "
-            f"({', '.join(machine['flags'])}), beside PyKEEN {record['versions']['pykeen']} at the best of its settings tried "
-            "(17 on CoDEx-S, of these the best 3 on FB15k-237); `make bench-train`, all runs in `tests/bench/results/train.json`:"
-        )
-        yield "\n| | s an epoch | s to the peer's best MRR | over the bf16 GEMM floor | peak MiB | ranked statements/s |"
-        yield "|---|---|---|---|---|---|"
-        for name, data in record["datasets"].items():
-            theirs = max(data["pykeen"], key=lambda run: max(epoch["mrr"] for epoch in run["epochs"]))
-            for who, run in (("kgservice", data["ours"][0]), ("PyKEEN", theirs)):
-                ranked = data["evaluation"]["ours" if who == "kgservice" else "pykeen"]["statements_per_s"]
-                cells = (
-                    f"{run['epoch_s']:.2f}",
-                    f"{run['time_to_target_s']['1']:.1f} (MRR {data['target_mrr']:.3f})",
-                    f"{run['over_floor']['bfloat16']:.1f}",
-                    f"{run['peak_mib']:.0f}",
-                    f"{ranked:,.0f}",
-                )
-                yield f"| {name}, {who} | {' | '.join(cells)} |"
+    """What the benchmarks found, and the link prediction figures of every card."""
+    yield from trained()
     yield from qualified()
     yield from ingested()
     yield from recipes()
+
+
+def trained() -> Iterator[str]:
+    """Training and evaluation beside PyKEEN."""
+    record = _result("train")
+    machine = record["machine"]
+    yield (
+        f"ComplEx of {record['model']['reals_per_entity']} reals per entity on {machine['cores']} cores "
+        f"({', '.join(machine['flags'])}), beside PyKEEN {record['versions']['pykeen']} at the best of its settings tried "
+        "(17 on CoDEx-S, of these the best 3 on FB15k-237); `make bench-train`, all runs in `tests/bench/results/train.json`:"
+    )
+    columns = "s an epoch", "s to the peer's best MRR", "over the bf16 GEMM floor", "peak MiB", "ranked statements/s"
+    rows = {}
+    for name, data in record["datasets"].items():
+        theirs = max(data["pykeen"], key=lambda run: max(epoch["mrr"] for epoch in run["epochs"]))
+        for who, run in (("kgservice", data["ours"][0]), ("PyKEEN", theirs)):
+            ranked = data["evaluation"]["ours" if who == "kgservice" else "pykeen"]["statements_per_s"]
+            rows[f"{name}, {who}"] = (
+                f"{run['epoch_s']:.2f}",
+                f"{run['time_to_target_s']['1']:.1f} (MRR {data['target_mrr']:.3f})",
+                f"{run['over_floor']['bfloat16']:.1f}",
+                f"{run['peak_mib']:.0f}",
+                f"{ranked:,.0f}",
+            )
+    yield from _table(columns, rows)
 
 
 def recipes() -> Iterator[str]:
@@ -144,45 +147,60 @@ def _measured(runs: list[dict[str, Any]], key: str) -> str:
 
 def ingested() -> Iterator[str]:
     """Ingestion beside its peers."""
-    path = RESULTS / "ingest.json"
-    if not path.exists():
-        return
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = _result("ingest")
     yield (
         f"\nIngestion to a finished graph on disk, {record['machine']['cores']} cores; peers only parse; `make bench-ingest`, "
         "all runs in `tests/bench/results/ingest.json`:"
     )
-    yield "\n| | required | measured | met |\n|---|---|---|---|"
+    rows = {}
     for bar in record["bars"]:
-        measured_ = bar["measured"]
-        shown = "–" if measured_ is None else f"{measured_:,.2f}" if measured_ < 100 else f"{measured_:,.0f}"
-        yield f"| {bar['bar']} | {bar['required']} | {shown} | {'yes' if bar['met'] else 'no'} |"
+        found = bar["measured"]
+        shown = "–" if found is None else f"{found:,.2f}" if found < 100 else f"{found:,.0f}"
+        rows[bar["bar"]] = bar["required"], shown, "yes" if bar["met"] else "no"
+    yield from _table(("required", "measured", "met"), rows)
 
 
 def qualified() -> Iterator[str]:
     """Training on statements with qualifiers beside the products it cannot do without, and how fast questions are answered."""
-    path = RESULTS / "qualifiers.json"
-    if not path.exists():
-        return
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = _result("qualifiers")
     yield (
         f"\nStatements with qualifiers, {record['dataset']}, {record['machine']['cores']} cores "
         f"({', '.join(record['machine']['flags'])}); `stare` in the setting that was published for it; `make bench-qualifiers`:"
     )
-    yield "\n| | questions in a batch | training statements/s | s an epoch | over the GEMM floor of its products | peak MiB |"
-    yield "|---|---|---|---|---|---|"
-    for name, run in record["training"].items():
-        cells = (
+    columns = (
+        "questions in a batch",
+        "training statements/s",
+        "s an epoch",
+        "over the GEMM floor of its products",
+        "peak MiB",
+    )
+    rows = {
+        name: (
             str(run["batch_size"]),
             f"{run['statements_per_s']:,.0f}",
             f"{run['epoch_s']:.1f}",
             f"{run['over_floor']:.1f}",
             f"{run['peak_mib']:,.0f}",
         )
-        yield f"| {name} | {' | '.join(cells)} |"
+        for name, run in record["training"].items()
+    }
+    yield from _table(columns, rows)
     served = record["serving"].items()
     told = (f"{kind}: p50 {took['p50_ms']:.1f} ms, p99 {took['p99_ms']:.1f} ms" for kind, took in served)
     yield f"\nServed over HTTP, one question after the other: {'; '.join(told)}."
+
+
+def _result(name: str) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return record
+
+
+def _table(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Markdown, after an empty line; what a row is about stands first, under no heading."""
+    yield f"\n| | {' | '.join(columns)} |"
+    yield "|" + "---|" * (len(columns) + 1)
+    for about, cells in rows.items():
+        yield f"| {about} | {' | '.join(cells)} |"
 
 
 def settings_page() -> str:

@@ -157,14 +157,12 @@ class HyperFormer(TableScorer):
         """float `[b, t, width]` and bool `[b, t]`: anchor, relation, hole or what fills it, and pairs."""
         b = len(anchor)
         if context is None:
-            rows, filled, of_filler, of_value = self.rows_of(anchor), None, None, None
+            rows, of_value, answer = self.rows_of(anchor), None, self.hole.expand(b, -1)
         else:
             filled, named = context.filler >= 0, context.value >= 0
             ids = torch.cat([anchor, context.filler[filled], context.value[named]])
             rows, of_filler, of_value = torch.split(self.rows_of(ids), [b, int(filled.sum()), int(named.sum())])
-        answer = self.hole.expand(b, -1)
-        if filled is not None and of_filler is not None and len(of_filler):
-            answer = answer.index_copy(0, filled.nonzero().squeeze(1), of_filler)
+            answer = self.hole.expand(b, -1).index_copy(0, filled.nonzero().squeeze(1), of_filler)
         asks = (relation < 0).unsqueeze(1)
         relations = torch.where(asks, self.hole, F.embedding(relation.clamp(min=0), self.relation))
         main = torch.stack([rows, relations, answer], 1)
