@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import numpy.typing as npt
@@ -171,3 +172,15 @@ def _as_array(names: Iterable[str] | pa.Array) -> pa.LargeStringArray:
 def _sorted_unique(names: Iterable[str] | pa.Array) -> pa.LargeStringArray:
     unique = pc.unique(_as_array(names))
     return unique.take(pc.array_sort_indices(unique))  # Arrow compares strings by their bytes
+
+
+def local_name(name: str) -> str:
+    """What follows the last '#', '/' or ':' of an IRI or CURIE, percent signs undone.
+
+    >>> local_name("http://dbpedia.org/resource/C%C3%B4te_d%27Ivoire"), local_name("world:France"), local_name("Q80")
+    ("Côte_d'Ivoire", 'France', 'Q80')
+    """
+    bare = name.rstrip("/#:")
+    for mark in ("#", "/", ":"):
+        bare = bare.rsplit(mark, 1)[-1]
+    return unquote(bare) or name

@@ -189,7 +189,7 @@ def whole(graph, table: StatementTable) -> QueryBatch:
 
 def small_scorer(graph, name: str = "complex"):
     width = 9 if name == "nfe2" else 8
-    chosen = ModelSettings.model_validate({"scorer": name, "width": width, "initial_scale": 0.5})
+    chosen = ModelSettings.model_validate({"scorer": name, "width": width, "initial_scale": 0.5, "text": {"words": 8}})
     return scorers.build(chosen, n=graph.n, r=graph.r).eval()
 
 

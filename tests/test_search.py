@@ -18,11 +18,10 @@ from kgservice.graph import KnowledgeGraph
 from kgservice.search import EntitySearch, Hits
 from kgservice.search.dense import nearest
 from kgservice.search.folding import fold
-from kgservice.search.names import local_name
 from kgservice.statements import StatementTable
 from kgservice.texts import TextKind, Texts
 from kgservice.types import Types
-from kgservice.vocabulary import Vocabulary
+from kgservice.vocabulary import Vocabulary, local_name
 
 # id: (type, links, English description, {language: [label, alias, ...]})
 WORLD: dict[str, tuple[str, int, str, dict[str, list[str]]]] = {

@@ -77,6 +77,7 @@ def readme() -> str:
 def measured() -> Iterator[str]:
     """What the benchmarks found, and the link prediction figures of every card."""
     yield from trained()
+    yield large()
     yield from qualified()
     yield from ingested()
     yield from recipes()
@@ -105,6 +106,19 @@ def trained() -> Iterator[str]:
                 f"{ranked:,.0f}",
             )
     yield from _table(columns, rows)
+
+
+def large() -> str:
+    """A graph of a million entities."""
+    record = _result("million")
+    after, chance = record["validation"]["epochs"][-1]["mrr"], record["validation"]["chance_mrr"]
+    return (
+        f"\nA made graph of {record['task']['entities']:,} entities and {record['task']['statements']:,} statements at "
+        f"{record['task']['width']} reals per entity, the table in memory {record['table_mib']:,.0f} MiB: peak "
+        f"{record['peak_mib']:,.0f} MiB where {record['bars']['peak_mib_below']:,} are allowed, "
+        f"{record['statements_per_s']:,.0f} statements/s, validation MRR {after:.4f} after one epoch where chance gives "
+        f"{chance:.5f}; `make bench-million`."
+    )
 
 
 def recipes() -> Iterator[str]:

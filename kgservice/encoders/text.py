@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import threading
 import time
@@ -63,6 +64,15 @@ def open_encoder(name: str = DEFAULT_ENCODER, cache: Path | None = None) -> Text
     """
     encoder = SentenceEncoder.open(name)
     return encoder if cache is None else CachedEncoder(encoder, cache)
+
+
+def encoded_width(name: str = DEFAULT_ENCODER) -> int:
+    """`d` of an encoder, told by its folder where it is one, else by opening it; raises as `open_encoder` does."""
+    location = _location(name)
+    told = Path(location) / "1_Pooling" / "config.json"
+    if isinstance(location, Path) and told.is_file():
+        return int(json.loads(told.read_text(encoding="utf-8"))["word_embedding_dimension"])
+    return SentenceEncoder.open(name).width
 
 
 class SentenceEncoder:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from kgservice.recipe.template import DEFAULT_TEMPLATE, Template
 
 
 class Settings(BaseModel):
@@ -220,6 +222,30 @@ class TransformerSettings(Settings):
     )
 
 
+class TextSettings(Settings):
+    """What a text scorer reads of an entity, and what it makes of that."""
+
+    template: str = Field(
+        DEFAULT_TEMPLATE,
+        description="The text of an entity from {label}, {description}, {types} and {aliases}; a part in square brackets is "
+        "left out where a field in it is empty.",
+    )
+    language: str = Field("en", description="Of the texts, where there is one in it.")
+    encoder: str = Field(
+        "all-MiniLM-L6-v2", description="A sentence-transformers model or folder, kept as it is, or `none`."
+    )
+    words: int = Field(512, ge=0, description="Directions of TF-IDF over the words, beside the encoder's; 0 is none.")
+    hidden: int = Field(512, ge=1, description="Width of the layer between what is read and an entity's vector.")
+    input_dropout: float = Field(0.0, ge=0, lt=1, description="Share of coordinates dropped in what is read.")
+    dropout: float = Field(0.2, ge=0, lt=1, description="The same in that layer.")
+
+    @field_validator("template")
+    @classmethod
+    def _readable(cls, template: str) -> str:
+        Template.parse(template)
+        return template
+
+
 class ModelSettings(Settings):
     """One model of a release."""
 
@@ -231,6 +257,7 @@ class ModelSettings(Settings):
     initial_scale: float = Field(0.01, gt=0, description="Standard deviation of the initial weights.")
     reciprocal: bool = Field(True, description="Give every inverse relation a row of its own.")
     transformer: TransformerSettings = Field(TransformerSettings(), description="See [models.NAME.transformer].")
+    text: TextSettings = Field(TextSettings(), description="See [models.NAME.text].")
     index: str = Field("exact", description="`exact`, or a FAISS factory string such as `IVF256,SQ8`.")
     training: TrainingSettings = Field(TrainingSettings(), description="See [models.NAME.training].")
     calibration: CalibrationSettings = Field(CalibrationSettings(), description="See [models.NAME.calibration].")

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from kgservice.scorers.base import VectorScorer
 
 SCORERS = {
+    "bi-encoder": "kgservice.scorers.text:BiEncoder",
+    "blp-complex": "kgservice.scorers.text:BLPComplEx",
+    "blp-distmult": "kgservice.scorers.text:BLPDistMult",
+    "blp-simple": "kgservice.scorers.text:BLPSimplE",
+    "blp-transe": "kgservice.scorers.text:BLPTransE",
     "complex": "kgservice.scorers.bilinear:ComplEx",
     "distmult": "kgservice.scorers.bilinear:DistMult",
     "hyperformer": "kgservice.scorers.hyperformer:HyperFormer",
@@ -26,6 +31,7 @@ SCORERS = {
     "nfe3-reverse": "kgservice.scorers.flow:NFE3Reverse",
     "rescal": "kgservice.scorers.bilinear:RESCAL",
     "rotate": "kgservice.scorers.translation:RotatE",
+    "simple": "kgservice.scorers.bilinear:SimplE",
     "stare": "kgservice.scorers.stare:StarE",
     "transe": "kgservice.scorers.translation:TransE",
 }

@@ -73,6 +73,8 @@ class VectorScorer(nn.Module):
         reads: how many of a question's qualifiers it reads; None where it is blind to them.
         mixed: whether its layers are trained in mixed precision where the objective's products are; tables are not.
         n, r: entities and relations.
+        competing: int64 `[n]` or None: the row of each entity among the candidates of `logits`, −1 where it does not compete;
+            None where all do, in order.
     """
 
     metric: ClassVar[Metric]
@@ -80,6 +82,7 @@ class VectorScorer(nn.Module):
     slots: frozenset[Slot] = frozenset({Slot.SUBJECT, Slot.RELATION, Slot.OBJECT})
     reads: int | None = None
     mixed: ClassVar[bool] = False
+    competing: Tensor | None = None
     n: int
     r: int
 
@@ -298,6 +301,11 @@ class EmbeddingScorer(TableScorer):
         """float `[b]`: the sum of cubed absolute values of each row."""
         return cubed(rows, pairs=False)
 
+    def relation_candidates_both_ways(self) -> Tensor:
+        """float `[2r, d']`: all relations and inverses as vectors to be found by `relation_query`."""
+        rows = self.relation if self.reciprocal else torch.cat([self.relation, self.invert(self.relation)])
+        return self.relation_candidates(rows)
+
     def relation_rows(self, relation: Tensor) -> Tensor:
         """float `[b, relation width]` for ids in `[0, 2r)`."""
         if self.reciprocal:
@@ -312,15 +320,14 @@ class EmbeddingScorer(TableScorer):
         relations = F.dropout(self.relation_rows(relation), self.relation_dropout, self.training)
         queries = self.fold(anchors, relations)
         candidates = F.dropout(self.entity_vectors(), self.candidate_dropout, self.training)
-        return _logits(queries, candidates, self.metric)._replace(
+        return logits_of(queries, candidates, self.metric)._replace(
             offset=self.question_constant(anchors, relations, queries)
         )
 
     def relation_logits(self, anchor: Tensor, target: Tensor, context: Context | None = None) -> Logits:
         """See `VectorScorer.relation_logits`."""
         query = self.relation_query(*self.rows_of(torch.cat([anchor, target])).chunk(2))
-        rows = self.relation if self.reciprocal else torch.cat([self.relation, self.invert(self.relation)])
-        return _logits(query, self.relation_candidates(rows), self.relation_metric)
+        return logits_of(query, self.relation_candidates_both_ways(), self.relation_metric)
 
     def entity_penalty(self, entity: Tensor) -> Tensor:
         """See `VectorScorer.entity_penalty`."""
@@ -368,7 +375,7 @@ class _Cubed(torch.autograd.Function):
         return (rows.unflatten(1, (parts, -1)) * slope.unsqueeze(1)).flatten(1), None
 
 
-def _logits(queries: Tensor, candidates: Tensor, metric: Metric) -> Logits:
+def logits_of(queries: Tensor, candidates: Tensor, metric: Metric) -> Logits:
     """A metric as products and a bias: a squared distance without the length of its query."""
     if metric == "ip":
         return Logits(queries, candidates)

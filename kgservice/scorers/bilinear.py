@@ -65,6 +65,35 @@ class ComplEx(EmbeddingScorer):
         return cubed(rows, pairs=True)
 
 
+class SimplE(EmbeddingScorer):
+    """score(s, r, o) = ½ (Σ s′ᵢ rᵢ o″ᵢ + Σ o′ᵢ r′ᵢ s″ᵢ): an entity has a vector as subject and one as object, halves of its row.
+
+    Source: Kazemi and Poole 2018, section 5.
+    """
+
+    metric: ClassVar[Metric] = "ip"
+
+    @classmethod
+    def even_width(cls) -> bool:
+        """Rows are pairs."""
+        return True
+
+    def fold(self, anchor: Tensor, relation: Tensor) -> Tensor:
+        """½ [r′ ∘ h″ ; r ∘ h′], so that the inner product with [t′ ; t″] is the score."""
+        (subject, object), (direct, inverse) = anchor.chunk(2, dim=1), relation.chunk(2, dim=1)
+        return 0.5 * torch.cat([inverse * object, direct * subject], dim=1)
+
+    def invert(self, relation: Tensor) -> Tensor:
+        """[r′ ; r]."""
+        direct, inverse = relation.chunk(2, dim=1)
+        return torch.cat([inverse, direct], dim=1)
+
+    def relation_query(self, anchor: Tensor, target: Tensor) -> Tensor:
+        """½ [s′ ∘ o″ ; o′ ∘ s″]."""
+        (s_first, s_second), (o_first, o_second) = anchor.chunk(2, dim=1), target.chunk(2, dim=1)
+        return 0.5 * torch.cat([s_first * o_second, o_first * s_second], dim=1)
+
+
 class RESCAL(EmbeddingScorer):
     """score(s, r, o) = sᵀ R o with a full matrix per relation, kept as a row of width².
 

@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kgservice.describing import described
 from kgservice.encoders import TextEncoder, open_encoder
 from kgservice.errors import DataError
 from kgservice.graph import KnowledgeGraph
-from kgservice.search.names import local_name
-from kgservice.texts import TextKind
 
 _CHUNK = 1024
 _GRID = 2.0**18  # cosines closer than this fraction are equal
@@ -46,7 +45,9 @@ class DenseIndex:
         from tqdm import tqdm
 
         started = time.perf_counter()
-        entity, texts = entity_texts(graph)
+        texts = described(graph)
+        entity = np.flatnonzero([bool(text) for text in texts]).astype(np.int32)
+        texts = [text for text in texts if text]
         vectors = np.empty((len(texts), encoder.width), dtype=np.float32)
         hidden = not (progress and sys.stderr.isatty())
         with tqdm(total=len(texts), desc="encoding descriptions", unit="text", disable=hidden) as bar:
@@ -150,27 +151,3 @@ def nearest(
     order = np.argsort(-np.take_along_axis(key, place, axis=1), axis=1)
     place = np.take_along_axis(place, order, axis=1)
     return place, np.take_along_axis(scores, place, axis=1)
-
-
-def entity_texts(graph: KnowledgeGraph, language: str = "en") -> tuple[npt.NDArray[np.int32], list[str]]:
-    """int32 `[v]` and `v` texts, "label: description (types)", of the entities that have a label or a description."""
-    everyone = np.arange(graph.n)
-    labels = graph.texts.labels(everyone, language)
-    descriptions = graph.texts.preferred(everyone, TextKind.DESCRIPTION, language)
-    types = _type_labels(graph, language)
-    entities, texts = [], []
-    for entity, (label, description) in enumerate(zip(labels, descriptions, strict=True)):
-        if label is None and description is None:
-            continue
-        of_entity = graph.types.of_entity[entity].tolist() if len(graph.types.of_entity) else ()
-        kinds = ", ".join(types[type_id] for type_id in of_entity)
-        text = ": ".join(part for part in (label, description) if part)
-        entities.append(entity)
-        texts.append(f"{text} ({kinds})" if kinds else text)
-    return np.array(entities, dtype=np.int32), texts
-
-
-def _type_labels(graph: KnowledgeGraph, language: str) -> Sequence[str]:
-    labels = graph.types.texts.labels(np.arange(len(graph.types)), language)
-    names = graph.types.vocabulary.names.to_pylist()
-    return [label or local_name(name) for label, name in zip(labels, names, strict=True)]

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import unquote
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +15,7 @@ from kgservice.errors import DataError
 from kgservice.graph import KnowledgeGraph
 from kgservice.search.folding import fold
 from kgservice.texts import TextKind
+from kgservice.vocabulary import local_name
 
 _SCHEMA = pa.schema(
     [
@@ -133,15 +133,3 @@ class Names:
             return cls(pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0), n)
         except (OSError, pa.ArrowInvalid) as error:
             raise DataError(f"{path} cannot be read as names: {error}. Build the release anew.") from error
-
-
-def local_name(name: str) -> str:
-    """What follows the last '#', '/' or ':' of an IRI or CURIE, percent signs undone.
-
-    >>> local_name("http://dbpedia.org/resource/C%C3%B4te_d%27Ivoire"), local_name("world:France"), local_name("Q80")
-    ("Côte_d'Ivoire", 'France', 'Q80')
-    """
-    bare = name.rstrip("/#:")
-    for mark in ("#", "/", ":"):
-        bare = bare.rsplit(mark, 1)[-1]
-    return unquote(bare) or name

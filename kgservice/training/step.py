@@ -52,7 +52,8 @@ class BatchLoss(nn.Module):
         if answers_loss is None:
             with layers():
                 terms = scorer.terms(anchor, relation, context)
-            parts = [t.weight * self.over_all_entities(t.logits, _answers(t.target, positives)) for t in terms]
+            answers = _competing(positives, scorer.competing)
+            parts = [t.weight * self.over_all_entities(t.logits, _answers(t.target, answers)) for t in terms]
             loss = torch.stack(parts).sum() if len(parts) > 1 else parts[0]
         else:
             with layers():
@@ -164,6 +165,14 @@ class RowStep:
         self._gradient.index_add_(0, fetched, of_fetched)
         self._touched = torch.cat([drawn, fetched])
         table.grad = self._gradient
+
+
+def _competing(positives: Positives, row: Tensor | None) -> Positives:
+    """Answers as rows of the candidates that compete."""
+    if row is None:
+        return positives
+    soft = positives.soft and replace(positives.soft, target=row[positives.soft.target])
+    return replace(positives, target=row[positives.target], soft=soft)
 
 
 def _answers(target: Tensor | None, of_batch: Positives) -> Positives:

@@ -13,7 +13,7 @@ import torch
 
 from kgservice import datasets, scorers
 from kgservice.evaluation import products
-from kgservice.evaluation.ranking import SIDES, rank
+from kgservice.evaluation.ranking import ENTITIES, SIDES, rank
 from kgservice.graph import KnowledgeGraph
 from kgservice.recipe import ModelSettings
 from kgservice.scorers.bilinear import ComplEx
@@ -70,7 +70,7 @@ def _compare(graph: KnowledgeGraph, scorer: ComplEx, model: Any, table: Statemen
     scorer.double(), model.double()
     ours = rank(scorer, graph, table)
     _, evaluator = _evaluate_pykeen(graph, model, table, 32)
-    for side in SIDES.values():
+    for side in (SIDES[slot] for slot in ENTITIES):
         theirs = np.concatenate([np.ravel(ranks) for ranks in evaluator.ranks[side, "realistic"]])
         mine = ours.where(ours.side == side).ranks()
         assert np.array_equal(mine, theirs), (

@@ -22,7 +22,9 @@ pytestmark = pytest.mark.parametrize("name", sorted(SCORERS))
 
 def make(name: str, *, reciprocal: bool = True, scale: float = 0.5, seed: int = 0, width: int = WIDTH) -> VectorScorer:
     training = {"seed": seed}
-    chosen = {"scorer": name, "width": width, "initial_scale": scale, "reciprocal": reciprocal, "training": training}
+    text = {"encoder": "none", "words": 8, "hidden": 16}
+    chosen = {"scorer": name, "width": width, "initial_scale": scale, "reciprocal": reciprocal, "text": text}
+    chosen["training"] = training
     return scorers.build(ModelSettings.model_validate(chosen), n=N, r=R).eval()
 
 
@@ -139,7 +141,7 @@ def test_ids_out_of_range_are_refused(name: str) -> None:
 
 
 def test_odd_width_is_refused_where_rows_are_pairs(name: str) -> None:
-    if name in ("complex", "rotate"):
+    if name in ("complex", "rotate", "simple", "blp-complex", "blp-simple"):
         with pytest.raises(RecipeError, match="width must be even, found 13"):
             make(name, width=13)
     elif name in ("hyperformer", "stare"):

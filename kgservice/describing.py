@@ -1,0 +1,58 @@
+"""Entities as texts, for what reads text: the encoders of search and of scorers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from kgservice.graph import KnowledgeGraph
+from kgservice.recipe.template import DEFAULT_TEMPLATE, Template
+from kgservice.texts import TextKind
+from kgservice.vocabulary import local_name
+
+
+def described(
+    graph: KnowledgeGraph,
+    template: str = DEFAULT_TEMPLATE,
+    language: str = "en",
+    entities: npt.NDArray[np.int64] | None = None,
+) -> list[str]:
+    """One text for each entity, empty where nothing that the template asks for is known.
+
+    Args:
+        graph: where labels, descriptions, aliases and types are.
+        template: see `recipe.template`.
+        language: of the texts, where there is one in it; see `Texts.preferred`.
+        entities: int64 `[v]`; all by default.
+    """
+    plan = Template.parse(template)
+    everyone = np.arange(graph.n) if entities is None else entities
+    columns: dict[str, Sequence[str | None]] = {
+        "label": graph.texts.labels(everyone, language),
+        "description": graph.texts.preferred(everyone, TextKind.DESCRIPTION, language),
+    }
+    if "types" in plan.fields:
+        columns["types"] = _types(graph, everyone, language)
+    if "aliases" in plan.fields:
+        columns["aliases"] = _aliases(graph, everyone, language)
+    rows = zip(*columns.values(), strict=True)
+    return [plan.fill({name: value or "" for name, value in zip(columns, row, strict=True)}) for row in rows]
+
+
+def _types(graph: KnowledgeGraph, entities: npt.NDArray[np.int64], language: str) -> list[str]:
+    if not len(graph.types.of_entity):
+        return [""] * len(entities)
+    labels = graph.types.texts.labels(np.arange(len(graph.types)), language)
+    names = graph.types.vocabulary.names.to_pylist()
+    shown = [label or local_name(name) for label, name in zip(labels, names, strict=True)]
+    return [", ".join(shown[kind] for kind in graph.types.of_entity[entity].tolist()) for entity in entities.tolist()]
+
+
+def _aliases(graph: KnowledgeGraph, entities: npt.NDArray[np.int64], language: str) -> list[str]:
+    found = []
+    for entity in entities.tolist():
+        rows = graph.texts.rows(entity)
+        found.append(", ".join(text for kind, of, text in rows if kind is TextKind.ALIAS and of in (language, "")))
+    return found
