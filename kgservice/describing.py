@@ -31,7 +31,7 @@ def described(
     everyone = np.arange(graph.n) if entities is None else entities
     columns: dict[str, Sequence[str | None]] = {
         "label": graph.texts.labels(everyone, language),
-        "description": graph.texts.preferred(everyone, TextKind.DESCRIPTION, language),
+        "description": _descriptions(graph, everyone, language),
     }
     if "types" in plan.fields:
         columns["types"] = _types(graph, everyone, language)
@@ -39,6 +39,20 @@ def described(
         columns["aliases"] = _aliases(graph, everyone, language)
     rows = zip(*columns.values(), strict=True)
     return [plan.fill({name: value or "" for name, value in zip(columns, row, strict=True)}) for row in rows]
+
+
+def _descriptions(graph: KnowledgeGraph, entities: npt.NDArray[np.int64], language: str) -> list[str | None]:
+    """The preferred one of each entity, and behind it the others in its language: sources may differ in what they say."""
+    texts = graph.texts
+    found = texts.preferred(entities, TextKind.DESCRIPTION, language)
+    owner = texts.owner[texts.kind == TextKind.DESCRIPTION]
+    several = set(owner[1:][owner[1:] == owner[:-1]].tolist())
+    for place, entity in enumerate(entities.tolist() if several else []):
+        if entity in several:
+            rows = [(of, text) for kind, of, text in texts.rows(entity) if kind is TextKind.DESCRIPTION]
+            chosen = min((of for of, text in rows if text == found[place]), key=lambda of: of != language)
+            found[place] = ". ".join(text.removesuffix(".") for of, text in rows if of == chosen)
+    return found
 
 
 def _types(graph: KnowledgeGraph, entities: npt.NDArray[np.int64], language: str) -> list[str]:

@@ -92,13 +92,15 @@ def test_a_wrong_template_is_told(text: str, message: str) -> None:
 
 def test_texts_are_made_of_labels_descriptions_and_aliases() -> None:
     texts = Texts.build(
-        [0, 0, 0, 1], [TextKind.LABEL, TextKind.DESCRIPTION, TextKind.ALIAS, TextKind.LABEL],
-        ["fr", "en", "en", "en"], ["Londres", "capital", "The Smoke", "Leeds"],
+        [0, 0, 0, 0, 0, 1],
+        [TextKind.LABEL, *[TextKind.DESCRIPTION] * 3, TextKind.ALIAS, TextKind.LABEL],
+        ["fr", "de", "en", "en", "en", "en"],
+        ["Londres", "Stadt", "capital.", "large city", "The Smoke", "Leeds"],
     )  # fmt: skip
     graph = KnowledgeGraph(
         Vocabulary.build(["a", "b", "c"]), Vocabulary.build(["r"]), StatementTable.build([0], [0], [1]), texts=texts
     )
-    assert described(graph) == ["Londres: capital", "Leeds", ""]
+    assert described(graph) == ["Londres: capital. large city", "Leeds", ""]
     assert described(graph, "{label}[, {aliases}]", "en", np.array([0, 2])) == ["Londres, The Smoke", ""]
 
 

@@ -132,6 +132,14 @@ def _glosses(content: str) -> Iterator[Row]:
         yield name, _DESCRIPTION, definition
 
 
+def _sentences(content: str) -> Iterator[Row]:
+    """`id<TAB>name -- first sentence of an article`, as for Freebase."""
+    for name, text in _fields(content):
+        label, _, sentence = text.partition(" -- ")
+        yield name, _LABEL, label
+        yield name, _DESCRIPTION, sentence
+
+
 def _described(content: str) -> Iterator[Row]:
     """`{id: {"label": ..., "description": ..., "alternatives": [...]}}`."""
     for name, texts in json.loads(content).items():
@@ -191,6 +199,7 @@ TEXT_ROLES: Mapping[str, tuple[OwnerName, Callable[[str], Iterable[Row]]]] = {
     "entity_descriptions_tsv": ("entity", _descriptions),
     "entity_aliases_tsv": ("entity", _aliases),
     "entity_glosses_tsv": ("entity", _glosses),
+    "entity_sentences_tsv": ("entity", _sentences),
     "entity_texts_json": ("entity", _described),
     "relation_labels_tsv": ("relation", _labels),
     "relation_aliases_tsv": ("relation", _aliases),
