@@ -28,6 +28,7 @@ from kgservice.resources import home
 from kgservice.scorers.base import EmbeddingScorer, Logits, VectorScorer, cubed, logits_of
 from kgservice.scorers.bilinear import ComplEx, DistMult, SimplE
 from kgservice.scorers.context import Context
+from kgservice.scorers.transformer import dropout
 from kgservice.scorers.translation import TransE
 from kgservice.similarity import Metric
 from kgservice.statements import Split
@@ -87,14 +88,14 @@ class TextScorer(VectorScorer):
         table = graph.statements
         inside = np.isin(table.split, splits)
         learnt = np.unique(np.concatenate([table.subject[inside], table.object[inside]]))
-        self._learnt = torch.from_numpy(learnt.astype(np.int64)).to(device)
         self.competing = torch.full((self.n,), -1, device=device)
-        self.competing[self._learnt] = torch.arange(len(learnt), device=device)
+        self.competing[torch.from_numpy(learnt).long()] = torch.arange(len(learnt), device=device)
         if settings.words:
             words = WordEncoder.fit([texts[entity] for entity in learnt.tolist()], settings.words)
             self.word_weight.copy_(torch.from_numpy(words.weight))
             self.word_directions.copy_(torch.from_numpy(words.directions))
         self.read.copy_(torch.from_numpy(self.read_texts(texts)))
+        self._learnt = self.read[self.competing >= 0]
 
     def read_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """float32 `[b, w]`: what is read of texts, of entities known or new; zeros for an empty one."""
@@ -120,7 +121,7 @@ class TextScorer(VectorScorer):
     def logits(self, anchor: Tensor, relation: Tensor, context: Context | None = None) -> Logits:
         """See `VectorScorer.logits`; the candidates are the entities that are learnt from."""
         anchors, place = torch.unique(anchor, return_inverse=True)
-        learnt = self.read if self._learnt is None else self.read[self._learnt]
+        learnt = self.read if self._learnt is None else self._learnt
         queries = self.ask(self._thinned(self.read[anchors]), relation, place)
         offset = -(queries * queries).sum(1) if self.metric == "l2" else None
         return logits_of(queries, self.candidates(self._thinned(learnt)), self.metric)._replace(offset=offset)
@@ -133,7 +134,7 @@ class TextScorer(VectorScorer):
         return self.read[torch.from_numpy(self._valid(entities)).to(self.read.device)]
 
     def _thinned(self, read: Tensor) -> Tensor:
-        return F.dropout(read, self.settings.input_dropout, self.training)
+        return dropout(read, self.settings.input_dropout if self.training else 0)
 
 
 class Head(nn.Module):
@@ -141,15 +142,15 @@ class Head(nn.Module):
 
     def __init__(self, read: int, width: int, settings: TextSettings) -> None:
         super().__init__()
-        self.straight = nn.Linear(read, width, bias=False)
-        self.inner = nn.Linear(read, settings.hidden)
-        self.outer = nn.Linear(settings.hidden, width)
+        self.parts = width, settings.hidden
+        self.first = nn.Linear(read, width + settings.hidden)  # both at once: what is read is large
+        self.second = nn.Linear(settings.hidden, width)
         self.dropout = settings.dropout
 
     def forward(self, read: Tensor) -> Tensor:
         """float32 `[b, width]` of float `[b, read]`."""
-        hidden = F.dropout(F.gelu(self.inner(read)), self.dropout, self.training)
-        out: Tensor = self.straight(read) + self.outer(hidden)
+        straight, hidden = self.first(read).split(self.parts, dim=1)
+        out: Tensor = straight + self.second(dropout(F.gelu(hidden), self.dropout if self.training else 0))
         return out.float()
 
 
