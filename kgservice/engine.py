@@ -32,7 +32,7 @@ from kgservice.completion import Completion
 from kgservice.errors import CorruptRelease, DataError, InvalidQuestion, UnknownModel
 from kgservice.evaluation.evidence import evidence, statement_scores
 from kgservice.names import Names
-from kgservice.query import Slot
+from kgservice.query import QueryBatch, Slot
 from kgservice.reading import Reading
 from kgservice.release import Release
 from kgservice.served import ServedModel
@@ -93,13 +93,14 @@ class Engine:
             raise UnknownModel(name, f"in release {self.release.id}", self._models)
         return self._models[name]
 
-    def model_for(self, slot: Slot, qualified: bool, name: str | None = None) -> ServedModel:
+    def model_for(self, slot: Slot, qualified: bool, name: str | None = None, *, unseen: bool = False) -> ServedModel:
         """The model that answers such a question: the named one, or the best of those that can.
 
         Args:
             slot: what is asked for.
             qualified: whether the question has qualifiers.
             name: of a model, if one is wanted.
+            unseen: whether it is about an entity of no training statement: a model that reads texts is better there.
 
         Raises:
             UnknownModel: the release has no such model.
@@ -116,7 +117,7 @@ class Engine:
         if name is None:
             if not able:
                 raise InvalidQuestion(f"release {self.release.id} has no model that answers {what}")
-            return able[0]
+            return next((model for model in able if unseen and model.scorer.inductive), able[0])
         chosen = self.model(name)
         if chosen not in able:
             others = ", ".join(model.name for model in able) or "no model of this release"
@@ -158,14 +159,16 @@ class Engine:
         for (slot, qualified), places in kinds.items():
             if slot is Slot.RELATION and types:
                 raise InvalidQuestion("types restrict entities; a question for a relation takes none")
-            served = self.model_for(slot, qualified, model)
+            served_by = [self.model_for(slot, qualified, model, unseen=new) for new in (False, True)]
             batch = self._reading.batch(slot, [questions[place] for place in places])
             numeric = ~self.graph.linking[batch.relation] & (slot is Slot.OBJECT)
-            for rows in np.flatnonzero(numeric), np.flatnonzero(~numeric):
+            known = (batch.anchor,) if slot in (Slot.OBJECT, Slot.SUBJECT) else (batch.subject, batch.object)
+            kind = 2 * numeric + self._unseen(*known)
+            for one in np.unique(kind).tolist():
+                rows = np.flatnonzero(kind == one)
                 part = batch if len(rows) == len(batch) else batch.take(rows)
-                if not len(rows):
-                    continue
-                if numeric[rows[0]]:
+                served = served_by[one % 2]
+                if one >= 2:
                     filled = completion.numbers(served, part, bool(types), language)
                 else:
                     filled = completion.candidates(served, part, k, allow, exclude_known, language)
@@ -187,8 +190,18 @@ class Engine:
             language: of labels.
         """
         whole = [one if isinstance(one, Statement) else Statement(*one) for one in statements]
-        served = self.model_for(Slot.OBJECT, any(one.qualifiers for one in whole), model)
+        qualified = any(one.qualifiers for one in whole)
+        served_by = [self.model_for(Slot.OBJECT, qualified, model, unseen=new) for new in (False, True)]
         asked = self._reading.statements(whole)
+        unseen = self._unseen(asked.subject, asked.object)
+        verdicts: dict[int, Verdict] = {}
+        for new in np.unique(unseen).tolist():
+            rows = np.flatnonzero(unseen == new)
+            part = asked if len(rows) == len(asked) else asked.take(rows)
+            verdicts.update(zip(rows.tolist(), self._verdicts(served_by[new], part, language), strict=True))
+        return [verdicts[place] for place in range(len(whole))]
+
+    def _verdicts(self, served: ServedModel, asked: QueryBatch, language: str) -> list[Verdict]:
         subject, relation, object, m = asked.subject, asked.relation, asked.object, len(asked)
         scores = statement_scores(served.scorer, asked)
         known = self.graph.stated(asked)
@@ -339,6 +352,11 @@ class Engine:
                 ids = [candidate.id for candidate in answer.candidates]
                 made.append({"model": name, "question": question, "ids": ids, "scores": scores, "tolerance": tolerance})
         return made
+
+    def _unseen(self, *entities: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+        """bool `[b]`: whether one of some entities, each int32 `[b]`, is in no training statement."""
+        seen: npt.NDArray[np.bool_] = np.logical_and.reduce([self.graph.seen[ids] for ids in entities])
+        return ~seen
 
     def _of_types(self, types: Sequence[str]) -> npt.NDArray[np.bool_]:
         allow = np.zeros(self.graph.n, dtype=bool)

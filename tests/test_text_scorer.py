@@ -7,12 +7,15 @@ import pytest
 import torch
 
 from kgservice import scorers
+from kgservice.answers import Question
 from kgservice.describing import described
 from kgservice.encoders import DEFAULT_ENCODER, encoded_width, open_encoder
 from kgservice.encoders.words import WordEncoder
+from kgservice.engine import Engine
 from kgservice.errors import RecipeError
 from kgservice.evaluation.ranking import rank
 from kgservice.graph import KnowledgeGraph
+from kgservice.pipeline import build
 from kgservice.query import QueryBatch
 from kgservice.recipe import ModelSettings, Recipe
 from kgservice.recipe.template import Template
@@ -23,6 +26,7 @@ from kgservice.training.loop import fit
 from kgservice.vocabulary import Vocabulary
 
 COUNTRIES = ["France", "Spain", "Italy", "Japan"]
+SCHEMA = "http://www.w3.org/2000/01/rdf-schema#"
 CITIES = 24
 """Of each country; its description names the country."""
 
@@ -169,3 +173,51 @@ def test_an_encoder_is_read_beside_words() -> None:
 def test_nothing_to_read_is_refused() -> None:
     with pytest.raises(RecipeError, match=r"reads an encoder's vectors or words"):
         scorers.build(settings(words=0), n=4, r=1)
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    """A release of two models over towns, of which some are in no training statement."""
+    home = tmp_path_factory.mktemp("towns")
+    base, label, comment = "http://example.org/", *(f"<{SCHEMA}{name}>" for name in ("label", "comment"))
+    parts: dict[str, list[str]] = {"train.tsv": [], "valid.tsv": [], "test.tsv": [], "texts.nt": []}
+    parts["texts.nt"] += [f'<{base}{country}> {label} "{country}"@en .' for country in COUNTRIES]
+    for number in range(100):
+        country = COUNTRIES[number % len(COUNTRIES)]
+        part = "train.tsv" if number < 88 else "valid.tsv" if number < 92 else "test.tsv"
+        parts[part].append(f"{base}town{number}\t{base}country\t{base}{country}")
+        parts["texts.nt"].append(f'<{base}town{number}> {label} "Town {number}"@en .')
+        parts["texts.nt"].append(f'<{base}town{number}> {comment} "a town in {country}"@en .')
+    for name, lines in parts.items():
+        (home / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    chosen = settings()
+    table = {"width": 16, "initial_scale": 0.1, "training": {"epochs": 20, "batch_size": 32, "learning_rate": 0.3}}
+    recipe = Recipe.parse(
+        {
+            "name": "towns",
+            "graph": {"sources": list(parts)},
+            "models": {"table": table, "text": chosen.model_dump()},
+            "search": {"encoder": "none"},
+        }
+    )
+    return Engine(build(recipe, home, base=home))
+
+
+def test_a_release_serves_what_was_learnt_of_texts(engine: Engine) -> None:
+    """Weights come back from disk; a question about an entity without training statements goes to the text scorer."""
+    new = [f"http://example.org/town{number}" for number in range(92, 100)]
+    answers = engine.complete([Question(name, "http://example.org/country") for name in new], k=1, exclude_known=False)
+    assert {answer.model for answer in answers} == {"text"}
+    found = [answer.candidates[0].label for answer in answers]
+    assert found == [COUNTRIES[number % len(COUNTRIES)] for number in range(92, 100)]
+    asked = engine.complete([Question(new[0], "http://example.org/country")], model="table")
+    assert asked[0].model == "table"
+
+
+def test_each_statement_is_judged_by_the_model_that_knows_its_ends(engine: Engine) -> None:
+    base = "http://example.org/"
+    old, new = (f"{base}town0", f"{base}country", f"{base}France"), (f"{base}town92", f"{base}country", f"{base}France")
+    best = engine.model().name
+    verdicts = engine.classify([old, new, old])
+    assert [verdict.model for verdict in verdicts] == [best, "text", best]
+    assert [verdict.subject.label for verdict in verdicts] == ["Town 0", "Town 92", "Town 0"]

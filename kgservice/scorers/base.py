@@ -72,6 +72,7 @@ class VectorScorer(nn.Module):
         slots: the holes it answers.
         reads: how many of a question's qualifiers it reads; None where it is blind to them.
         mixed: whether its layers are trained in mixed precision where the objective's products are; tables are not.
+        inductive: whether it answers for entities of no training statement, by what else is known of them.
         n, r: entities and relations.
         competing: int64 `[n]` or None: the row of each entity among the candidates of `logits`, −1 where it does not compete;
             None where all do, in order.
@@ -82,6 +83,7 @@ class VectorScorer(nn.Module):
     slots: frozenset[Slot] = frozenset({Slot.SUBJECT, Slot.RELATION, Slot.OBJECT})
     reads: int | None = None
     mixed: ClassVar[bool] = False
+    inductive: ClassVar[bool] = False
     competing: Tensor | None = None
     n: int
     r: int

@@ -49,6 +49,7 @@ class TextScorer(VectorScorer):
     """
 
     mixed: ClassVar[bool] = True
+    inductive: ClassVar[bool] = True
 
     def __init__(self, n: int, r: int, settings: TextSettings) -> None:
         super().__init__()
