@@ -252,6 +252,40 @@ class StatementView:
 
 
 @dataclass(frozen=True)
+class TypeCandidate:
+    """A type that an entity may have.
+
+    Attributes:
+        probability: calibrated, of having it beside any others.
+        known: the graph states it.
+        rank: from 1.
+    """
+
+    id: str
+    label: str | None
+    description: str | None
+    probability: float
+    known: bool
+    rank: int
+
+
+@dataclass(frozen=True)
+class TypesAnswer:
+    """Which types an entity has.
+
+    Attributes:
+        candidates: the likeliest first.
+        population: among what the probabilities were calibrated.
+    """
+
+    release: str
+    model: str
+    entity: Named
+    candidates: list[TypeCandidate]
+    population: str
+
+
+@dataclass(frozen=True)
 class EntityPage:
     """What the graph holds about one entity.
 

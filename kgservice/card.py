@@ -82,6 +82,7 @@ def model_card(
             measured = f"{made.figures['ece']:.3f} | {made.figures['brier']:.3f}"
             lines.append(f"| {what} | {made.method} | {made.population} | {measured} |")
     lines += _numbers(runs[0].get("estimates", {}))
+    lines += _types(runs[0].get("types", {}))
     if notes:
         lines += ["", "## Notes", "", notes.strip()]
     if provenance:
@@ -109,6 +110,28 @@ def _numbers(estimates: Mapping[str, Mapping[str, Any]]) -> list[str]:
         errors = [_error(row[key], row["log"]) for key in ("error", "median_error")]
         lines.append(f"| {name} | {row['known']:,} | {' | '.join(errors)} | {row['coverage']:.1%} |")
     return lines
+
+
+def _types(found: Mapping[str, Any]) -> list[str]:
+    """How well types are told."""
+    if not found:
+        return []
+    shown = {
+        "micro F1": "micro_f1", "macro F1": "macro_f1", "accuracy of the first": "accuracy",
+        "balanced accuracy": "balanced_accuracy", "of the most frequent type": "most_frequent_accuracy",
+        "ECE": "expected_calibration_error",
+    }  # fmt: skip
+    return [
+        "",
+        "## Types of entities",
+        "",
+        f"A logistic regression per type over entity vectors: {found['types']:,} types, {found['types_left_out']:,} too rare. "
+        f"Fitted to {found['fitted']:,} entities with types, measured on {found['measured']:,} others at a probability of 0.5.",
+        "",
+        f"| {' | '.join(shown)} |",
+        f"|{'---|' * len(shown)}",
+        f"| {' | '.join(f'{found[key]:.3f}' for key in shown.values())} |",
+    ]
 
 
 def _error(error: float, log: bool) -> str:

@@ -26,6 +26,8 @@ from kgservice.answers import (
     Question,
     SearchResult,
     Statement,
+    TypeCandidate,
+    TypesAnswer,
     Verdict,
 )
 from kgservice.completion import Completion
@@ -41,6 +43,9 @@ from kgservice.texts import TextKind
 from kgservice.views import Views
 
 logger = logging.getLogger(__name__)
+
+
+TYPES_POPULATION = "entities that have types, those that the model did not learn them of"
 
 
 class Engine:
@@ -237,6 +242,78 @@ class Engine:
             )
             for row in range(m)
         ]
+
+    def types_of(
+        self,
+        entities: Sequence[str],
+        *,
+        k: int = 10,
+        model: str | None = None,
+        exclude_known: bool = False,
+        language: str = "en",
+    ) -> list[TypesAnswer]:
+        """Which types entities have, the likeliest first.
+
+        Args:
+            entities: ids, CURIEs or IRIs.
+            k: types of each.
+            model: by name; by default the one that tells types best, for an entity of no training statement one that reads texts.
+            exclude_known: leave out what the graph states.
+            language: of labels and descriptions.
+
+        Raises:
+            InvalidQuestion: `k` out of range, or the model, or all of them, tells no types.
+            UnknownName: an entity or model that the release does not hold.
+        """
+        if not 1 <= k <= MAX_K:
+            raise InvalidQuestion(f"k must be in [1, {MAX_K}], found {k}")
+        served_by = [self._typing_model(model, unseen=new) for new in (False, True)]
+        ids = np.array([self.entities.resolve(name) for name in entities], dtype=np.int32)
+        unseen = self._unseen(ids)
+        found: dict[int, TypesAnswer] = {}
+        for new in np.unique(unseen).tolist():
+            rows = np.flatnonzero(unseen == new)
+            filled = self._typed(served_by[new], ids[rows], k, exclude_known, language)
+            found.update(zip(rows.tolist(), filled, strict=True))
+        return [found[place] for place in range(len(ids))]
+
+    def _typing_model(self, name: str | None, *, unseen: bool) -> ServedModel:
+        able = [model for model in self._models.values() if len(model.type_head.types)]
+        if not able:
+            raise InvalidQuestion(
+                f"release {self.release.id} tells no types: its graph has no type of enough entities, or it was built by a "
+                "version that learnt none. Build it anew"
+            )
+        if name is not None:
+            chosen = self.model(name)
+            if chosen not in able:
+                raise InvalidQuestion(f"model {name!r} tells no types; {', '.join(one.name for one in able)} does")
+            return chosen
+        able.sort(key=lambda one: -self.release.metrics(one.name)["types"]["micro_f1"])
+        return next((one for one in able if unseen and one.scorer.inductive), able[0])
+
+    def _typed(
+        self, served: ServedModel, ids: npt.NDArray[np.int32], k: int, exclude_known: bool, language: str
+    ) -> list[TypesAnswer]:
+        head, of_entity = served.type_head, self.graph.types.of_entity
+        probability = head.probabilities(served.vectors[ids])
+        stated = np.zeros(probability.shape, dtype=bool)
+        for row, entity in enumerate(ids.tolist()):
+            stated[row] = np.isin(head.types, of_entity[entity])
+        order = np.argsort(np.where(stated & exclude_known, 1.0, -probability), axis=1, kind="stable")[:, :k]
+        entities = self._views.entities(ids, language, describe=True)
+        answers = []
+        for row, entity in enumerate(entities):
+            chosen = [place for place in order[row].tolist() if not (exclude_known and stated[row, place])]
+            named = self._views.named_types(head.types[chosen], language)
+            candidates = [
+                TypeCandidate(
+                    one.id, one.label, one.description, float(probability[row, place]), bool(stated[row, place]), rank
+                )
+                for rank, (one, place) in enumerate(zip(named, chosen, strict=True), start=1)
+            ]
+            answers.append(TypesAnswer(self.release_name, served.name, entity, candidates, TYPES_POPULATION))
+        return answers
 
     def search(
         self,

@@ -19,6 +19,7 @@ from kgservice.recipe import ModelSettings, Recipe
 from kgservice.release import Release
 from kgservice.scorers import build as build_scorer
 from kgservice.scorers.base import VectorScorer
+from kgservice.type_head import TypeHead
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class ServedModel:
     vectors: npt.NDArray[np.float32]
     """float32 `[n, d]`: the entities'."""
     estimates: Estimates
+    type_head: TypeHead
     uncertainty: npt.NDArray[np.float32] | None
     """float32 `[n]`: the spread of every entity over the median one's; None where the model keeps none."""
 
@@ -66,5 +68,6 @@ class ServedModel:
             calibrations,
             vectors.numpy(),
             Estimates.open(folder / "estimates.safetensors"),
+            TypeHead.open(folder / "types.safetensors", vectors.shape[1]),
             None if (spread := scorer.spread()) is None else (spread / spread.median()).detach().numpy(),
         )

@@ -86,6 +86,10 @@ class Views:
         ids = types.of_entity[entity] if len(types.of_entity) else np.empty(0, np.int32)
         return _named(self._type_names, types.texts, ids, language, False)
 
+    def named_types(self, types: npt.NDArray[np.int32], language: str) -> list[Named]:
+        """Types by id, described."""
+        return _named(self._type_names, self.graph.types.texts, types, language, True)
+
     def literal(self, literal: int) -> Value:
         """A literal by id."""
         value = self.graph.literals.value(literal)

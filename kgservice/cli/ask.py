@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         QualifierView,
         SearchResult,
         StatementView,
+        TypesAnswer,
         Verdict,
     )
     from kgservice.engine import Engine
@@ -134,6 +135,26 @@ def show(entity: str, limit: int, release: str | None, language: str, as_json: b
     _print(_open(release).entity(entity, language=language, limit=limit), _page_lines, as_json)
 
 
+@click.command()
+@click.argument("entity", nargs=-1, required=True)
+@_k
+@click.option("--model", help="A model of the release; by default the one that tells types best.")
+@click.option("--exclude-known", is_flag=True, help="Leave out what the graph states.")
+@_options
+def types(
+    entity: tuple[str, ...],
+    k: int,
+    model: str | None,
+    exclude_known: bool,
+    release: str | None,
+    language: str,
+    as_json: bool,
+) -> None:
+    """Tell which types entities have, with probabilities."""
+    told = _open(release).types_of(entity, k=k, model=model, exclude_known=exclude_known, language=language)
+    _print(told, lambda answers: (line for one in answers for line in _types_lines(one)), as_json)
+
+
 def _pairs(given: Sequence[str]) -> tuple[Pair, ...]:
     from kgservice.answers import Pair
 
@@ -215,6 +236,17 @@ def _verdict_lines(verdict: Verdict) -> Iterable[str]:
         accept = f"accept from {_percent(verdict.accept_from)} on" if verdict.accept_from != 1 else "never accept"
         yield f"probability {_percent(verdict.probability)}: {reject}, {accept}"
         yield f"probability: among {verdict.population}"
+
+
+def _types_lines(answer: TypesAnswer) -> Iterable[str]:
+    yield _call(answer.entity)
+    yield _origin(answer.release, answer.model)
+    rows = [
+        (str(one.rank), one.id, one.label or "", _percent(one.probability), "known" if one.known else "")
+        for one in answer.candidates
+    ]
+    yield from _table(("rank", "id", "label", "probability", ""), rows, right=(0, 3))
+    yield f"probability: among {answer.population}"
 
 
 def _search_lines(found: SearchResult) -> Iterable[str]:

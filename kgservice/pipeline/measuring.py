@@ -22,6 +22,7 @@ from kgservice.recipe import ModelSettings
 from kgservice.scorers.base import VectorScorer
 from kgservice.statements import Split
 from kgservice.training.loop import History
+from kgservice.type_head import TypeHead
 
 RECALL_QUESTIONS = 500
 
@@ -39,6 +40,7 @@ class TrainedModel:
         metrics: everything measured, as written to `metrics.json`.
         calibrations: by "classification" and by slot.
         estimates: of missing numbers.
+        type_head: tells which types an entity has.
     """
 
     name: str
@@ -50,6 +52,7 @@ class TrainedModel:
     metrics: Mapping[str, Any]
     calibrations: Mapping[str, Calibration]
     estimates: Estimates
+    type_head: TypeHead
 
     @property
     def validation_mrr(self) -> float:
@@ -77,7 +80,10 @@ def measured(
     with stage(f"calibrate {name}"):
         calibrated = calibrate(scorer, index, graph, settings)
     with stage(f"estimates {name}"):
-        estimates, numbers = Estimates.fit(graph, scorer.entity_vectors().detach().numpy())
+        vectors = scorer.entity_vectors().detach().numpy()
+        estimates, numbers = Estimates.fit(graph, vectors)
+    with stage(f"types {name}"):
+        type_head, types = TypeHead.fit(vectors, graph.types.of_entity, len(graph.types))
     metrics = {
         "valid": valid.report(graph),
         "test": {**test.report(graph), **parts, **qualified},
@@ -87,11 +93,12 @@ def measured(
         "index": index_figures,
         "classification": grade_classification(scorer, graph, calibrated.get("classification")),
         "estimates": {graph.relations.name(relation): found for relation, found in numbers.items()},
-        "reals_per_entity": int(scorer.entity_vectors().shape[1]),
+        "types": types,
+        "reals_per_entity": vectors.shape[1],
         "parameters": sum(parameter.numel() for parameter in scorer.parameters()),
         "graph": {"content_hash": graph.content_hash, **graph.counts()},
     }
-    return TrainedModel(name, settings, scorer, history, index, test, metrics, calibrated, estimates)
+    return TrainedModel(name, settings, scorer, history, index, test, metrics, calibrated, estimates, type_head)
 
 
 def _qualified(scorer: VectorScorer, graph: KnowledgeGraph, test: Ranks, level: Level) -> dict[str, Any]:

@@ -192,6 +192,21 @@ class EntityQuery(Closed):
     limit: int = Field(100, ge=0, le=MAX_STATEMENTS, description="Statements shown.")
 
 
+class TypesQuery(Closed):
+    """The query of `/v1/entities/{id}/types`."""
+
+    k: int = Field(10, ge=1, le=MAX_K, description="Types at most.")
+    model: str | None = Field(None, description="A model of the release; by default the one that tells types best.")
+    exclude_known: bool = Field(False, description="Leave out what the graph states.")
+    language: Language = "en"
+
+
+class TypesBody(TypesQuery):
+    """The body of `/v1/types`."""
+
+    entities: Annotated[list[str], Field(min_length=1, description="Ids, CURIEs or IRIs.")]
+
+
 class NoQuery(Closed):
     """Takes no parameter."""
 

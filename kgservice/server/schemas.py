@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from kgservice.answers import Answer, Verdict
+from kgservice.answers import Answer, TypesAnswer, Verdict
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,13 @@ class Verdicts:
     """The verdicts on many statements, in their order."""
 
     verdicts: list[Verdict]
+
+
+@dataclass(frozen=True)
+class TypesAnswers:
+    """The types of many entities, in their order."""
+
+    answers: list[TypesAnswer]
 
 
 @dataclass(frozen=True)

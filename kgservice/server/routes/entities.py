@@ -1,20 +1,35 @@
-"""`GET /v1/search` and `GET /v1/entities/{id}`."""
+"""`GET /v1/search`, `GET /v1/entities/{id}` and its types."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Body, Path, Query, Request, Response
+from fastapi.openapi.models import Example
 
-from kgservice.answers import EntityPage, SearchResult
+from kgservice.answers import EntityPage, SearchResult, TypesAnswer
+from kgservice.engine import Engine
 from kgservice.errors import InvalidQuestion
-from kgservice.server.bodies import EntityQuery, SearchQuery
+from kgservice.server.bodies import EntityQuery, JsonRoute, SearchQuery, TypesBody, TypesQuery
 from kgservice.server.documentation import responses
+from kgservice.server.schemas import TypesAnswers
 from kgservice.server.service import ServiceOf
 
-router = APIRouter(prefix="/v1", tags=["entities"])
+router = APIRouter(prefix="/v1", tags=["entities"], route_class=JsonRoute)
 
+_BODY = ("malformed-json", "body-too-large", "unsupported-media-type", "invalid-request", "invalid-question")
 _BUSY = ("overloaded", "no-release", "unavailable")
+
+_TYPES_EXAMPLES: dict[str, Example] = {
+    "two": {
+        "summary": "What are France and Lyon?",
+        "value": {"entities": ["world:France", "world:Lyon"], "k": 3},
+    },
+    "unknown": {
+        "summary": "What may Spain be, beyond what is stated?",
+        "value": {"entities": ["world:Spain"], "exclude_known": True, "k": 5},
+    },
+}
 
 
 @router.get(
@@ -33,6 +48,53 @@ async def search(query: Annotated[SearchQuery, Query()], request: Request, servi
         request,
         engine,
         lambda: engine.search(query.q, k=query.k, types=query.type, language=query.language, mode=query.mode),
+    )
+
+
+@router.get(
+    "/entities/{id:path}/types",
+    operation_id="entityTypes",
+    summary="Which types does an entity have?",
+    responses=responses(
+        TypesAnswer,
+        "The likeliest types.",
+        "unknown-entity",
+        "unknown-model",
+        "invalid-request",
+        "invalid-question",
+        *_BUSY,
+    ),
+)
+async def entity_types(
+    id: Annotated[str, Path(description="An IRI (percent-encoded), a CURIE or an id.", examples=["world:France"])],
+    query: Annotated[TypesQuery, Query()],
+    request: Request,
+    service: ServiceOf,
+) -> Response:
+    """Types with calibrated probabilities, told by the vectors of a model; those that are stated are marked as known."""
+    service.check_size("entities", 1, query.k)
+    engine = service.engine
+    return await service.answer_once(request, engine, lambda: _types(engine, [id], query)[0])
+
+
+@router.post(
+    "/types",
+    operation_id="types",
+    summary="Which types do many entities have?",
+    responses=responses(
+        TypesAnswers, "The likeliest types of each.", "unknown-entity", "unknown-model", *_BODY, *_BUSY
+    ),
+)
+async def types(body: Annotated[TypesBody, Body(openapi_examples=_TYPES_EXAMPLES)], service: ServiceOf) -> Response:
+    """As for one entity; all of one answer come from one release."""
+    service.check_size("entities", len(body.entities), body.k)
+    engine = service.engine
+    return await service.answer(lambda: TypesAnswers(_types(engine, body.entities, body)))
+
+
+def _types(engine: Engine, entities: list[str], query: TypesQuery) -> list[TypesAnswer]:
+    return engine.types_of(
+        entities, k=query.k, model=query.model, exclude_known=query.exclude_known, language=query.language
     )
 
 

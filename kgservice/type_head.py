@@ -1,0 +1,213 @@
+"""Which types an entity has, told by its vector: one logistic regression per type over frozen vectors, calibrated.
+
+Entities without any type are left out, for they may have some that nobody stated. Of the others a tenth chooses the strength of
+the penalty and the temperature of the probabilities, and another tenth measures; both are the same for every model of a graph, so
+that models compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kgservice.errors import DataError
+from kgservice.ragged import Ragged
+
+Ids = npt.NDArray[np.int32]
+Vectors = npt.NDArray[np.float32]
+
+FEWEST = 5
+"""Entities that must have a type for it to be learnt."""
+MOST_TYPES = 1000
+MOST_ENTITIES = 50_000
+"""The most frequent types, and as many entities drawn, are enough of a large graph."""
+COSTS = (0.1, 1.0, 10.0, 100.0, 1000.0, 10_000.0)
+"""C of the regression: how much the errors count beside ½‖w‖²; the best on held-out entities is taken."""
+HELD_OUT = 0.1
+_STEPS = 40
+_BLOCK = 8192
+
+
+@dataclass(frozen=True)
+class TypeHead:
+    """Attributes:
+    types: int32 `[c]`, those that are told apart, sorted.
+    weight: float32 `[c, d]`, of vectors less `center`.
+    bias: float32 `[c]`, at the temperature of the probabilities, as `weight` is.
+    center: float32 `[d]`.
+    """
+
+    types: Ids
+    weight: Vectors
+    bias: Vectors
+    center: Vectors
+
+    @classmethod
+    def none(cls, d: int) -> Self:
+        """Of a graph without types."""
+        return cls(
+            np.zeros(0, np.int32), np.zeros((0, d), np.float32), np.zeros(0, np.float32), np.zeros(d, np.float32)
+        )
+
+    @classmethod
+    def fit(cls, vectors: Vectors, of_entity: Ragged, kinds: int, seed: int = 0) -> tuple[Self, dict[str, Any]]:
+        """Learn to tell types apart.
+
+        Args:
+            vectors: float32 `[n, d]`.
+            of_entity: ragged `[n]`, the types of each entity.
+            kinds: how many types there are.
+            seed: of the tenths.
+
+        Returns:
+            The head, and what it is worth on entities it was not fitted to, empty where there is nothing to learn.
+        """
+        labelled = np.flatnonzero(of_entity.lengths) if len(of_entity) else np.zeros(0, np.int64)
+        labelled = np.random.default_rng(seed).permutation(labelled)[:MOST_ENTITIES]
+        held = round(HELD_OUT * len(labelled))
+        test, valid, fitted = labelled[:held], labelled[held : 2 * held], labelled[2 * held :]
+        counts = np.bincount(of_entity.take(fitted).values, minlength=kinds) if len(fitted) else np.zeros(kinds, int)
+        frequent = np.sort(np.argsort(-counts, kind="stable")[:MOST_TYPES])
+        types = frequent[counts[frequent] >= FEWEST].astype(np.int32)
+        if not len(types) or not held:
+            return cls.none(vectors.shape[1]), {}
+        place = np.full(kinds, -1)
+        place[types] = np.arange(len(types))
+        truth = [_truth(of_entity.take(rows), place, len(types)) for rows in (fitted, valid, test)]
+        center = vectors[fitted].mean(0)
+        length = float(np.sqrt(((vectors[fitted] - center) ** 2).sum(1).mean()))
+        scale = 1 / max(length, 1e-12)
+        inputs = [torch.from_numpy((vectors[rows] - center) * scale) for rows in (fitted, valid, test)]
+        parameters = torch.zeros(len(types), vectors.shape[1] + 1)
+        best = None
+        for cost in COSTS:  # from the previous one's weights: a stronger fit is near
+            parameters = _regressed(inputs[0], truth[0], cost, parameters)
+            logits = _logits(inputs[1], parameters)
+            temperature = _temperature(logits, truth[1])
+            loss = float(F.binary_cross_entropy_with_logits(logits / temperature, truth[1]))
+            if best is None or loss < best[0]:
+                best = loss, cost, parameters / temperature
+        assert best is not None
+        _, cost, parameters = best
+        head = cls(types, (parameters[:, :-1] * scale).numpy(), parameters[:, -1].numpy(), center)
+        figures = _figures(_logits(inputs[2], parameters).sigmoid().numpy(), of_entity.take(test), place, counts[types])
+        return head, {
+            **figures, "types": len(types), "types_left_out": int((counts > 0).sum()) - len(types),
+            "fitted": len(fitted), "measured": len(test), "cost": cost,
+        }  # fmt: skip
+
+    def probabilities(self, vectors: Vectors) -> Vectors:
+        """float32 `[b, c]` of float32 `[b, d]`: how likely each has each of `types`."""
+        logits = torch.from_numpy(vectors - self.center) @ torch.from_numpy(self.weight).T + torch.from_numpy(self.bias)
+        told: Vectors = logits.sigmoid().numpy()
+        return told
+
+    def save(self, path: Path) -> None:
+        """Write a safetensors file."""
+        from safetensors.numpy import save_file
+
+        save_file({name: np.ascontiguousarray(getattr(self, name)) for name in self.__dataclass_fields__}, path)
+
+    @classmethod
+    def open(cls, path: Path, d: int) -> Self:
+        """Read what `save` wrote, of vectors of `d` reals; a release of a former version, without such a file, tells no types.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        if not path.exists():
+            return cls.none(d)
+        try:
+            return cls(**load_file(path))
+        except (OSError, SafetensorError, TypeError) as error:
+            raise DataError(f"{path} cannot be read as a type head: {error}. Build the release anew.") from error
+
+
+def _truth(lists: Ragged, place: npt.NDArray[np.int64], c: int) -> Tensor:
+    """float32 `[b, c]`: one where an entity has a type."""
+    truth = torch.zeros(len(lists), c)
+    at = place[lists.values]
+    truth[torch.from_numpy(lists.rows()[at >= 0]), torch.from_numpy(at[at >= 0])] = 1
+    return truth
+
+
+def _logits(inputs: Tensor, parameters: Tensor) -> Tensor:
+    return torch.addmm(parameters[:, -1], inputs, parameters[:, :-1].T)
+
+
+def _regressed(inputs: Tensor, truth: Tensor, cost: float, start: Tensor) -> Tensor:
+    """float32 `[c, d + 1]`: minimises C Σ loss + ½‖w‖², all types at once, by L-BFGS; blocks keep memory flat."""
+    parameters = start.clone().requires_grad_()
+    optimizer = torch.optim.LBFGS([parameters], max_iter=_STEPS, history_size=8, line_search_fn="strong_wolfe")
+    penalty = 0.5 / (cost * len(inputs))
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        total = torch.zeros(())
+        for low, high in _blocks(len(inputs)):
+            logits = _logits(inputs[low:high], parameters)
+            loss = F.binary_cross_entropy_with_logits(logits, truth[low:high], reduction="sum") / len(inputs)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        ridge = penalty * parameters[:, :-1].square().sum()
+        ridge.backward()  # type: ignore[no-untyped-call]
+        return total + ridge.detach()
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return parameters.detach()
+
+
+def _blocks(n: int) -> Iterator[tuple[int, int]]:
+    return pairwise([*range(0, n, _BLOCK), n])
+
+
+def _temperature(logits: Tensor, truth: Tensor) -> float:
+    """By which logits are divided to be calibrated on held-out entities (Guo et al. 2017)."""
+    tried = torch.logspace(-1, 1, 41)
+    losses = [float(F.binary_cross_entropy_with_logits(logits / one, truth)) for one in tried]
+    return float(tried[int(np.argmin(losses))])
+
+
+def _figures(
+    probability: Vectors, lists: Ragged, place: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]
+) -> dict[str, float]:
+    """Of entities that were not fitted to; a type that is not learnt counts as missed."""
+    rows, at = lists.rows(), place[lists.values]
+    truth = np.zeros(probability.shape, dtype=bool)
+    truth[rows[at >= 0], at[at >= 0]] = True
+    unlearnt = int((at < 0).sum())
+    told = probability >= 0.5
+    hits, claims, facts = (told & truth).sum(0), told.sum(0), truth.sum(0)
+    f1 = 2 * hits / np.maximum(claims + facts, 1)
+    first = probability.argmax(1)
+    right = truth[np.arange(len(first)), first]
+    recall = [right[rows[lists.values == kind]].mean() for kind in np.unique(lists.values)]
+    return {
+        "micro_f1": float(2 * hits.sum() / max(claims.sum() + facts.sum() + unlearnt, 1)),
+        "macro_f1": float(f1[facts > 0].mean()) if facts.any() else 0.0,
+        "accuracy": float(right.mean()),
+        "balanced_accuracy": float(np.mean(recall)),
+        "most_frequent_accuracy": float(truth[:, counts.argmax()].mean()),
+        "expected_calibration_error": _calibration_error(probability.ravel(), truth.ravel()),
+    }
+
+
+def _calibration_error(probability: Vectors, true: npt.NDArray[np.bool_], bins: int = 10) -> float:
+    """Over bins of equal mass among the probabilities of at least one percent: most types are ruled out without doubt."""
+    rows = np.flatnonzero(probability >= 0.01)
+    order = rows[np.argsort(probability[rows])]
+    parts = [part for part in np.array_split(order, bins) if len(part)]
+    gaps = [abs(probability[part].mean() - true[part].mean()) * len(part) for part in parts]
+    return float(sum(gaps) / max(len(order), 1))
