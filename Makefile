@@ -42,6 +42,9 @@ bench-ingest: .venv-bench/.ready  ## ingestion beside rdflib, pyoxigraph, msgspe
 bench-qualifiers: $(READY)  ## statements with qualifiers: training beside its products, answers over HTTP
 	$(BIN)/python -m tests.bench.qualifiers
 
+bench-types: $(READY)  ## which types entities have: by graph, by text, by both
+	$(BIN)/python -m tests.bench.types
+
 bench-million: $(READY)  ## a graph of a million entities: memory, speed, does it learn
 	$(BIN)/python -m tests.bench.million
 

@@ -71,14 +71,11 @@ class TypeHead:
         Returns:
             The head, and what it is worth on entities it was not fitted to, empty where there is nothing to learn.
         """
-        labelled = np.flatnonzero(of_entity.lengths) if len(of_entity) else np.zeros(0, np.int64)
-        labelled = np.random.default_rng(seed).permutation(labelled)[:MOST_ENTITIES]
-        held = round(HELD_OUT * len(labelled))
-        test, valid, fitted = labelled[:held], labelled[held : 2 * held], labelled[2 * held :]
+        fitted, valid, test = tenths(of_entity, seed)
         counts = np.bincount(of_entity.take(fitted).values, minlength=kinds) if len(fitted) else np.zeros(kinds, int)
         frequent = np.sort(np.argsort(-counts, kind="stable")[:MOST_TYPES])
         types = frequent[counts[frequent] >= FEWEST].astype(np.int32)
-        if not len(types) or not held:
+        if not len(types) or not len(test):
             return cls.none(vectors.shape[1]), {}
         place = np.full(kinds, -1)
         place[types] = np.arange(len(types))
@@ -133,6 +130,14 @@ class TypeHead:
             return cls(**load_file(path))
         except (OSError, SafetensorError, TypeError) as error:
             raise DataError(f"{path} cannot be read as a type head: {error}. Build the release anew.") from error
+
+
+def tenths(of_entity: Ragged, seed: int = 0) -> tuple[npt.NDArray[np.int64], ...]:
+    """Entities that have types, int64 `[·]` each: to fit to, to choose by, to measure on; the same for every model of a graph."""
+    labelled = np.flatnonzero(of_entity.lengths) if len(of_entity) else np.zeros(0, np.int64)
+    labelled = np.random.default_rng(seed).permutation(labelled)[:MOST_ENTITIES]
+    held = round(HELD_OUT * len(labelled))
+    return labelled[2 * held :], labelled[held : 2 * held], labelled[:held]
 
 
 def _truth(lists: Ragged, place: npt.NDArray[np.int64], c: int) -> Tensor:
