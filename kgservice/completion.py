@@ -1,4 +1,4 @@
-"""What a model puts into the hole of a question: candidates with probabilities, or the estimate of a number."""
+"""What a model puts into the hole of a question: candidates with probabilities, or the estimate of a number; and types."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from kgservice.answers import Answer, Candidate, Estimate, Neighbour
+from kgservice.answers import Answer, Candidate, Estimate, Neighbour, TypeCandidate, TypesAnswer
 from kgservice.errors import InvalidQuestion
 from kgservice.estimates import COVERAGE, FEWEST, Known
 from kgservice.evaluation.populations import completion_feature
@@ -16,6 +16,8 @@ from kgservice.query import QueryBatch, Slot
 from kgservice.ragged import Ragged
 from kgservice.served import ServedModel
 from kgservice.views import Views
+
+TYPES_POPULATION = "entities that have types, those that the model did not learn them of"
 
 
 class Completion:
@@ -141,6 +143,27 @@ class Completion:
                     estimate=estimate,
                 )
         return [answers[row] for row in range(len(batch))]
+
+    def types(
+        self, served: ServedModel, ids: npt.NDArray[np.int32], k: int, exclude_known: bool, language: str
+    ) -> list[TypesAnswer]:
+        """The likeliest types of entities, int32 `[b]`."""
+        head, of_entity = served.type_head, self.graph.types.of_entity
+        probability = head.probabilities(served.vectors[ids])
+        stated = np.stack([np.isin(head.types, of_entity[entity]) for entity in ids.tolist()])
+        order = np.argsort(np.where(stated & exclude_known, 1.0, -probability), axis=1, kind="stable")[:, :k]
+        answers = []
+        for row, entity in enumerate(self.views.entities(ids, language, describe=True)):
+            chosen = [place for place in order[row].tolist() if not (exclude_known and stated[row, place])]
+            named = self.views.named_types(head.types[chosen], language)
+            candidates = [
+                TypeCandidate(
+                    one.id, one.label, one.description, float(probability[row, place]), bool(stated[row, place]), rank
+                )
+                for rank, (one, place) in enumerate(zip(named, chosen, strict=True), start=1)
+            ]
+            answers.append(TypesAnswer(self.release, served.name, entity, candidates, TYPES_POPULATION))
+        return answers
 
     def _estimates(
         self, served: ServedModel, relation: int, entity: npt.NDArray[np.int32], language: str

@@ -26,7 +26,6 @@ from kgservice.answers import (
     Question,
     SearchResult,
     Statement,
-    TypeCandidate,
     TypesAnswer,
     Verdict,
 )
@@ -43,9 +42,6 @@ from kgservice.texts import TextKind
 from kgservice.views import Views
 
 logger = logging.getLogger(__name__)
-
-
-TYPES_POPULATION = "entities that have types, those that the model did not learn them of"
 
 
 class Engine:
@@ -270,10 +266,11 @@ class Engine:
         served_by = [self._typing_model(model, unseen=new) for new in (False, True)]
         ids = np.array([self.entities.resolve(name) for name in entities], dtype=np.int32)
         unseen = self._unseen(ids)
+        completion = Completion(self.graph, self._views, self.release_name)
         found: dict[int, TypesAnswer] = {}
         for new in np.unique(unseen).tolist():
             rows = np.flatnonzero(unseen == new)
-            filled = self._typed(served_by[new], ids[rows], k, exclude_known, language)
+            filled = completion.types(served_by[new], ids[rows], k, exclude_known, language)
             found.update(zip(rows.tolist(), filled, strict=True))
         return [found[place] for place in range(len(ids))]
 
@@ -291,29 +288,6 @@ class Engine:
             return chosen
         able.sort(key=lambda one: -self.release.metrics(one.name)["types"]["micro_f1"])
         return next((one for one in able if unseen and one.scorer.inductive), able[0])
-
-    def _typed(
-        self, served: ServedModel, ids: npt.NDArray[np.int32], k: int, exclude_known: bool, language: str
-    ) -> list[TypesAnswer]:
-        head, of_entity = served.type_head, self.graph.types.of_entity
-        probability = head.probabilities(served.vectors[ids])
-        stated = np.zeros(probability.shape, dtype=bool)
-        for row, entity in enumerate(ids.tolist()):
-            stated[row] = np.isin(head.types, of_entity[entity])
-        order = np.argsort(np.where(stated & exclude_known, 1.0, -probability), axis=1, kind="stable")[:, :k]
-        entities = self._views.entities(ids, language, describe=True)
-        answers = []
-        for row, entity in enumerate(entities):
-            chosen = [place for place in order[row].tolist() if not (exclude_known and stated[row, place])]
-            named = self._views.named_types(head.types[chosen], language)
-            candidates = [
-                TypeCandidate(
-                    one.id, one.label, one.description, float(probability[row, place]), bool(stated[row, place]), rank
-                )
-                for rank, (one, place) in enumerate(zip(named, chosen, strict=True), start=1)
-            ]
-            answers.append(TypesAnswer(self.release_name, served.name, entity, candidates, TYPES_POPULATION))
-        return answers
 
     def search(
         self,
