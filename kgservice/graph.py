@@ -114,6 +114,24 @@ class KnowledgeGraph:
         """How many relations."""
         return len(self.relations)
 
+    def competing(self, table: StatementTable) -> npt.NDArray[np.bool_] | None:
+        """bool `[n]`: which entities compete for the questions of held-out statements; None where all do.
+
+        Where facts about unseen entities are given at inference (the split `context`), statements lie in the graph of training
+        or in that of inference, and only entities of the same graph compete, as such benchmarks are measured.
+        """
+        facts = self.statements
+        ends = np.concatenate([table.subject, table.object])
+        if not len(ends) or not (facts.split == Split.CONTEXT).any():
+            return None
+        for split in (Split.CONTEXT, Split.TRAIN):
+            inside = np.zeros(self.n, dtype=bool)
+            of_graph = facts.split == split
+            inside[facts.subject[of_graph]] = inside[facts.object[of_graph]] = True
+            if inside[ends].all():
+                return inside
+        return None
+
     @cached_property
     def seen(self) -> npt.NDArray[np.bool_]:
         """bool `[n]`: the entities that a training statement has as subject or object."""

@@ -56,8 +56,10 @@ def made_graph(seed: int, n: int = 9, r: int = 3, m: int = 60) -> KnowledgeGraph
     )
 
 
-def brute_force(scorer: TableScorer, graph: KnowledgeGraph, split: Split) -> list[tuple[int, int, int]]:
-    table = graph.statements
+def brute_force(
+    scorer: TableScorer, graph: KnowledgeGraph, split: Split, among: range | None = None
+) -> list[tuple[int, int, int]]:
+    table, among = graph.statements, among or range(graph.n)
     facts = set(zip(table.subject.tolist(), table.relation.tolist(), table.object.tolist(), strict=True))
     found = []
     for side in ("tail", "head"):
@@ -65,10 +67,10 @@ def brute_force(scorer: TableScorer, graph: KnowledgeGraph, split: Split) -> lis
         for s, r, o in zip(part.subject.tolist(), part.relation.tolist(), part.object.tolist(), strict=True):
             if side == "tail":
                 scores, true = scorer.object[s, r], o
-                rivals = [e for e in range(graph.n) if e != o and (s, r, e) not in facts]
+                rivals = [e for e in among if e != o and (s, r, e) not in facts]
             else:
                 scores, true = scorer.subject[o, r], s
-                rivals = [e for e in range(graph.n) if e != s and (e, r, o) not in facts]
+                rivals = [e for e in among if e != s and (e, r, o) not in facts]
             better = sum(float(scores[e]) > float(scores[true]) for e in rivals)
             equal = sum(float(scores[e]) == float(scores[true]) for e in rivals)
             found.append((better, equal, len(rivals) + 1))
@@ -89,6 +91,33 @@ def test_ranks_equal_a_brute_force_count(seed: int, values: int, batch: int) -> 
     assert np.all(pessimistic <= ranks.candidates)
     again = rank(scorer, graph, Split.TEST, batch_size=batch)
     assert np.array_equal(again.ranks(), ranks.ranks())
+
+
+@given(seed=st.integers(0, 10_000), values=st.sampled_from([1, 2, 1000]), own=st.booleans())
+@settings(max_examples=20, deadline=None)
+def test_entities_of_the_graph_of_inference_compete_alone(seed: int, values: int, own: bool) -> None:
+    """Two graphs of nine entities; validation lies in that of training (GraIL) or of inference (ILPC), the test in the latter."""
+    parts = [made_graph(seed).statements, made_graph(seed + 1).statements]
+    shift = 9 * np.arange(2).repeat([len(part) for part in parts])
+    columns = [np.concatenate([getattr(part, name) for part in parts]) for name in ("subject", "relation", "object")]
+    split = np.concatenate([part.split for part in parts])
+    inference = shift > 0
+    split[~inference & (split == Split.TEST)] = Split.TRAIN
+    split[~inference & (split == Split.VALID) & own] = Split.TRAIN
+    split[inference & (split == Split.VALID) & (not own)] = Split.CONTEXT
+    split[inference & (split == Split.TRAIN)] = Split.CONTEXT
+    names = Vocabulary.build([f"e{i:02d}" for i in range(18)])
+    table = StatementTable.build(columns[0] + shift, columns[1], columns[2] + shift, split=split)
+    graph = KnowledgeGraph(names, Vocabulary.build(["r0", "r1", "r2"]), table)
+    held = {Split.VALID: range(9, 18) if own else range(9), Split.TEST: range(9, 18)}
+    for part, among in held.items():
+        facts = table.in_split(Split.TRAIN if among.start == 0 else Split.CONTEXT)
+        if set(among) - {*facts.subject.tolist(), *facts.object.tolist()}:
+            continue  # an entity of neither graph's facts: all compete
+        scorer = TableScorer(18, 3, seed, values)
+        ranks = rank(scorer, graph, part)
+        found = list(zip(ranks.better.tolist(), ranks.equal.tolist(), ranks.candidates.tolist(), strict=True))
+        assert found == brute_force(scorer, graph, part, among)
 
 
 def test_a_constant_scorer_is_at_chance() -> None:

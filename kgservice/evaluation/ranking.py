@@ -122,7 +122,7 @@ def rank(
     Args:
         scorer: anything that scores subject and object questions.
         graph: its statements of all splits are the filter.
-        split: which statements, or the statements themselves.
+        split: which statements, or the statements themselves; see `KnowledgeGraph.competing` for who answers.
         slots: which parts of a statement; of qualifiers, the values that are entities.
         level: whether a known answer must have the question's qualifiers; see `KnowledgeGraph.known`.
         batch_size: questions per step at most; fewer where their scores would leave the processor's cache.
@@ -130,6 +130,7 @@ def rank(
     """
     table = split if isinstance(split, StatementTable) else graph.statements.in_split(split)
     unseen = ~(graph.seen[table.subject] & graph.seen[table.object])
+    allow = graph.competing(table)
     parts = []
     distinct: Level = "triple" if getattr(scorer, "reads", None) is None else "statement"
     for slot in slots:
@@ -141,8 +142,12 @@ def rank(
         part = (np.full(len(row), SIDES[slot]), queries.subject, relation, queries.object)
         queries = queries.take(first)
         known = graph.known(queries, level)
-        counts = _count(scorer, queries, known, question, target, graph.n, batch_size, progress, SIDES[slot])
-        candidates = graph.n - known.lengths[question] + 1
+        counts = _count(scorer, queries, known, question, target, graph.n, batch_size, progress, SIDES[slot], allow)
+        among = graph.n if allow is None else int(allow.sum())
+        excluded = (
+            known.lengths if allow is None else np.bincount(known.rows()[allow[known.values]], minlength=len(known))
+        )
+        candidates = among - excluded[question] + 1
         parts.append((*part, *counts, candidates, unseen[row]))
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     return Ranks(*columns)
@@ -158,6 +163,7 @@ def _count(
     batch_size: int,
     progress: bool,
     side: str,
+    allow: npt.NDArray[np.bool_] | None,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """int64 `[t]` twice: candidates better than, and equal to, each target, known answers left out."""
     better, equal = np.zeros(len(target), np.int64), np.zeros(len(target), np.int64)
@@ -165,12 +171,15 @@ def _count(
     targets = Ragged(offsets_of(np.bincount(question, minlength=len(queries))), target[order])
     bar = tqdm(total=len(queries), desc=f"ranking {side}s", unit="question", disable=None if progress else True)
     threads = torch.get_num_threads()
+    barred = None if allow is None else torch.from_numpy(np.flatnonzero(~allow))
     with torch.inference_mode(), ThreadPoolExecutor(threads) as pool, bar:
         rows, scores = blocks(scorer, queries.slot, n, batch_size)
         for start in range(0, len(queries), rows):
             stop = min(start + rows, len(queries))
             part = order[targets.offset[start] : targets.offset[stop]]
             block = scores(queries.take(np.arange(start, stop)))
+            if barred is not None:
+                block = block.index_fill(1, barred, -torch.inf)
             better[part], equal[part] = count(
                 block, _lists(targets, start, stop), _lists(known, start, stop), pool, threads
             )
