@@ -79,6 +79,7 @@ def measured() -> Iterator[str]:
     yield from trained()
     yield large()
     yield from qualified()
+    yield from typed()
     yield from ingested()
     yield from recipes()
 
@@ -119,6 +120,24 @@ def large() -> str:
         f"{record['statements_per_s']:,.0f} statements/s, validation MRR {after:.4f} after one epoch where chance gives "
         f"{chance:.5f}; `make bench-million`."
     )
+
+
+def typed() -> Iterator[str]:
+    """Types told by graph, text and both."""
+    record = _result("types")
+    yield (
+        "\nWhich types entities have, told by a regression over frozen vectors, on a tenth of the entities with types; text is "
+        "label, description and aliases; `make bench-types`:"
+    )
+    keys = ("micro_f1", "macro_f1", "accuracy", "balanced_accuracy", "expected_calibration_error")
+    columns = "micro F1", "macro F1", "accuracy of the first", "balanced", "ECE"
+    rows = {}
+    for path, found in record["recipes"].items():
+        for who, figures in found["figures"].items():
+            rows[f"{Path(path).stem}, {who}"] = tuple(f"{figures[key]:.3f}" for key in keys)
+        always = next(iter(found["figures"].values()))["most_frequent_accuracy"]
+        rows[f"{Path(path).stem}, always the most frequent"] = ("–", "–", f"{always:.3f}", "–", "–")
+    yield from _table(columns, rows)
 
 
 def recipes() -> Iterator[str]:
