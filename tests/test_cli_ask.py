@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -45,6 +46,7 @@ def test_json_is_that_of_rest(run: Run, client: TestClient) -> None:
         "classify world:France world:borders world:Spain --json": client.post("/v1/classify", json=statement),
         "search Frnace -k 2 --mode lexical --json": client.get("/v1/search?q=Frnace&k=2&mode=lexical"),
         "show world:France --limit 2 --json": client.get("/v1/entities/world:France?limit=2"),
+        "types world:France -k 2 --json": client.get("/v1/entities/world:France/types?k=2"),
     }
     for words, served in pairs.items():
         printed = run(*words.split())
@@ -92,6 +94,12 @@ def test_an_entity_for_people(run: Run) -> None:
     output = run("show", "world:France", "--limit", "2").output
     assert output.startswith("world:France  France\n")
     assert "statements, the first 2\n" in output
+
+
+def test_types_for_people(run: Run) -> None:
+    output = run("types", "world:France", "-k", "2").output
+    assert re.search(r"1 +world:Country +[Cc]ountry +\d+\.\d% +known", output)
+    assert "probability: among entities that have types" in output
 
 
 def test_a_search_for_people(run: Run) -> None:

@@ -24,7 +24,7 @@ COMMANDS = {
     "complete": ("kgservice.cli.ask:complete", "Ask for missing links."),
     "classify": ("kgservice.cli.ask:classify", "Ask whether a statement is true."),
     "search": ("kgservice.cli.ask:search", "Find entities by name or meaning."),
-    "types": ("kgservice.cli.ask:types", "Tell which types entities have."),
+    "types": ("kgservice.cli.ask:types", "Tell which types an entity has."),
     "show": ("kgservice.cli.ask:show", "Show what the graph holds about an entity."),
     "release": ("kgservice.cli.release:release", "List, verify, activate and roll back releases."),
     "serve": ("kgservice.cli.serve:serve", "Serve the current release over REST."),

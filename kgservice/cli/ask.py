@@ -136,13 +136,13 @@ def show(entity: str, limit: int, release: str | None, language: str, as_json: b
 
 
 @click.command()
-@click.argument("entity", nargs=-1, required=True)
+@click.argument("entity")
 @_k
 @click.option("--model", help="A model of the release; by default the one that tells types best.")
 @click.option("--exclude-known", is_flag=True, help="Leave out what the graph states.")
 @_options
 def types(
-    entity: tuple[str, ...],
+    entity: str,
     k: int,
     model: str | None,
     exclude_known: bool,
@@ -150,9 +150,9 @@ def types(
     language: str,
     as_json: bool,
 ) -> None:
-    """Tell which types entities have, with probabilities."""
-    told = _open(release).types_of(entity, k=k, model=model, exclude_known=exclude_known, language=language)
-    _print(told, lambda answers: (line for one in answers for line in _types_lines(one)), as_json)
+    """Tell which types an entity has, with probabilities."""
+    asked = _open(release).types_of([entity], k=k, model=model, exclude_known=exclude_known, language=language)
+    _print(asked[0], _types_lines, as_json)
 
 
 def _pairs(given: Sequence[str]) -> tuple[Pair, ...]:
