@@ -36,18 +36,34 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Described:
+    """An entity that the graph need not hold, by what is written of it; the texts are data, read by an encoder alone."""
+
+    label: str = ""
+    description: str = ""
+    types: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Question:
     """A statement with exactly one part missing, in the user's words: ids, CURIEs or IRIs.
 
     Attributes:
-        subject, relation, object: one of them None, or all there and the value of one qualifier None.
+        subject, relation, object: one of them None, or all there and the value of one qualifier None. An entity may be described
+            instead of named, where the other one is asked for.
         qualifiers: what holds beside the statement, in any order.
     """
 
-    subject: str | None = None
+    subject: str | Described | None = None
     relation: str | None = None
-    object: str | None = None
+    object: str | Described | None = None
     qualifiers: tuple[Pair, ...] = ()
+
+    @property
+    def described(self) -> Described | None:
+        """The entity that is described, where one is."""
+        return next((part for part in (self.subject, self.object) if isinstance(part, Described)), None)
 
     @property
     def slot(self) -> Slot:

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from kgservice.answers import Answer, Candidate, Estimate, Neighbour, TypeCandidate, TypesAnswer
+from kgservice.answers import (
+    Answer,
+    Candidate,
+    Described,
+    Estimate,
+    Named,
+    Neighbour,
+    QualifierView,
+    TypeCandidate,
+    TypesAnswer,
+)
 from kgservice.errors import InvalidQuestion
 from kgservice.estimates import COVERAGE, FEWEST, Known
 from kgservice.evaluation.populations import completion_feature
@@ -14,10 +28,33 @@ from kgservice.graph import KnowledgeGraph
 from kgservice.index import Index
 from kgservice.query import QueryBatch, Slot
 from kgservice.ragged import Ragged
+from kgservice.recipe.template import Template
+from kgservice.scorers.text import TextScorer
 from kgservice.served import ServedModel
 from kgservice.views import Views
 
 TYPES_POPULATION = "entities that have types, those that the model did not learn them of"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Questions as vectors.
+
+    Attributes:
+        slot: what is missing.
+        vectors: float32 `[b, d]`.
+        by: int32 `[b]`, the relation that calibrates each.
+        known, loops: ragged `[b]`, what the graph states already, and the entity itself.
+        echo, pairs: the question, as it is shown.
+    """
+
+    slot: Slot
+    vectors: Tensor
+    by: npt.NDArray[np.int32]
+    known: Ragged
+    loops: Ragged
+    echo: Sequence[tuple[Named | None, Named | None, Named | None]]
+    pairs: Sequence[list[QualifierView]]
 
 
 class Completion:
@@ -52,21 +89,82 @@ class Completion:
             language: of labels and descriptions.
         """
         graph, slot = self.graph, batch.slot
-        calibration = served.calibrations.get(slot.value)
-        # A probability is read off a candidate's share among the `width` best unknown ones: see calibration.
-        width = max(k, served.settings.calibration.width) if calibration else k
-        known, loops = graph.stated(batch), graph.loops(batch)
-        index = served.relation_index if slot is Slot.RELATION else served.index
         if slot is Slot.RELATION:
             allow = graph.linking
         with torch.inference_mode():
             vectors = served.scorer.query_vectors(batch)
+        echo, pairs = self.views.echo(batch, language), self.views.pairs(batch, language)
+        by = batch.asked if slot is Slot.QUALIFIER else batch.relation
+        asked = Asked(slot, vectors, by, graph.stated(batch), graph.loops(batch), echo, pairs)
+        return self._filled(served, asked, k, allow, exclude_known, language)
+
+    def described(
+        self,
+        served: ServedModel,
+        slot: Slot,
+        entities: Sequence[Described],
+        relation: npt.NDArray[np.int32],
+        k: int,
+        allow: npt.NDArray[np.bool_] | None,
+        language: str,
+    ) -> list[Answer]:
+        """The same for entities that are described, by a scorer that reads texts; nothing is known of them.
+
+        Args:
+            served: the model asked.
+            slot: subject or object, whichever is missing.
+            entities: the known entity of each question.
+            relation: int32 `[b]`.
+            k, allow, language: as for `candidates`.
+        """
+        scorer = served.scorer
+        assert isinstance(scorer, TextScorer)
+        template = Template.parse(scorer.settings.template)
+        texts = [
+            template.fill(
+                {
+                    "label": one.label,
+                    "description": one.description,
+                    "types": ", ".join(one.types),
+                    "aliases": ", ".join(one.aliases),
+                }
+            )
+            for one in entities
+        ]
+        if missing := [place for place, text in enumerate(texts) if not text]:
+            raise InvalidQuestion(
+                f"entity {missing[0]} of those described has no text: model {served.name!r} reads {scorer.settings.template}"
+            )
+        directed = torch.from_numpy(relation.astype(np.int64) + (scorer.r if slot is Slot.SUBJECT else 0))
+        with torch.inference_mode():
+            vectors = scorer.ask(torch.from_numpy(scorer.read_texts(texts)), directed)
+        named = [Named("", one.label or None, one.description or None) for one in entities]
+        relations = self.views.relations(relation, language)
+        ends = [(one, None) if slot is Slot.OBJECT else (None, one) for one in named]
+        echo = [(subject, how, object) for (subject, object), how in zip(ends, relations, strict=True)]
+        nothing = Ragged.empty(len(texts))
+        asked = Asked(slot, vectors, relation, nothing, nothing, echo, [[] for _ in texts])
+        return self._filled(served, asked, k, allow, True, language)
+
+    def _filled(
+        self,
+        served: ServedModel,
+        asked: Asked,
+        k: int,
+        allow: npt.NDArray[np.bool_] | None,
+        exclude_known: bool,
+        language: str,
+    ) -> list[Answer]:
+        slot, vectors, known, loops = asked.slot, asked.vectors, asked.known, asked.loops
+        calibration = served.calibrations.get(slot.value)
+        # A probability is read off a candidate's share among the `width` best unknown ones: see calibration.
+        width = max(k, served.settings.calibration.width) if calibration else k
+        index = served.relation_index if slot is Slot.RELATION else served.index
         ids, scores = index.search(vectors, width, known.union(loops), allow)
         probability: npt.NDArray[np.float64] | None = None
         if calibration:
             share = completion_feature(scores[:, : served.settings.calibration.width])
-            by = batch.asked if slot is Slot.QUALIFIER else batch.relation
-            of = -1 if slot is Slot.RELATION else by[:, None]
+            of = -1 if slot is Slot.RELATION else asked.by[:, None]
             probability = calibration.probability(share, of)
             missing = width - probability.shape[1]
             probability = np.pad(probability, ((0, 0), (0, missing)), constant_values=0.0)
@@ -74,13 +172,12 @@ class Completion:
         if not exclude_known:
             ids, scores, probability, is_known = _with_known(index, vectors, known, loops, allow, k, probability)
         ids, scores = ids[:, :k], scores[:, :k]
-        echo, pairs = self.views.echo(batch, language), self.views.pairs(batch, language)
         name_of = self.views.relations if slot is Slot.RELATION else self.views.entities
         found = ids >= 0
         wide = None if slot is Slot.RELATION else served.uncertainty
         named = iter(name_of(ids[found], language, describe=True))
         answers = []
-        for row in range(len(batch)):
+        for row in range(len(vectors)):
             candidates = [
                 Candidate(
                     id=(name := next(named)).id,
@@ -100,8 +197,8 @@ class Completion:
                 Answer(
                     self.release,
                     served.name,
-                    *echo[row],
-                    qualifiers=pairs[row],
+                    *asked.echo[row],
+                    qualifiers=asked.pairs[row],
                     exact=index.exact,
                     population=calibration.population if calibration else None,
                     candidates=candidates,

@@ -153,10 +153,18 @@ class Engine:
             raise InvalidQuestion(f"k must be in [1, {MAX_K}], found {k}")
         allow = self._of_types(types) if types else None
         kinds: dict[tuple[Slot, bool], list[int]] = defaultdict(list)
+        told: dict[Slot, list[int]] = defaultdict(list)
         for place, question in enumerate(questions):
-            kinds[question.slot, bool(question.qualifiers)].append(place)
+            if question.described:
+                told[question.slot].append(place)
+            else:
+                kinds[question.slot, bool(question.qualifiers)].append(place)
         completion = Completion(self.graph, self._views, self.release_name)
         answers: dict[int, Answer] = {}
+        for slot, places in told.items():
+            asked = [questions[place] for place in places]
+            filled = self._complete_described(completion, slot, asked, k, allow, model, language)
+            answers.update(zip(places, filled, strict=True))
         for (slot, qualified), places in kinds.items():
             if slot is Slot.RELATION and types:
                 raise InvalidQuestion("types restrict entities; a question for a relation takes none")
@@ -175,6 +183,38 @@ class Engine:
                     filled = completion.candidates(served, part, k, allow, exclude_known, language)
                 answers.update(zip([places[row] for row in rows], filled, strict=True))
         return [answers[place] for place in range(len(questions))]
+
+    def _complete_described(
+        self,
+        completion: Completion,
+        slot: Slot,
+        questions: Sequence[Question],
+        k: int,
+        allow: npt.NDArray[np.bool_] | None,
+        model: str | None,
+        language: str,
+    ) -> list[Answer]:
+        """Questions about entities that are described: a model that reads texts answers them."""
+        if slot not in (Slot.SUBJECT, Slot.OBJECT) or any(question.qualifiers for question in questions):
+            raise InvalidQuestion(
+                "an entity that is described, not named, can be asked for subjects or objects, without qualifiers"
+            )
+        served = self.model_for(slot, False, model, unseen=True)
+        if not served.scorer.inductive:
+            able = (
+                ", ".join(one.name for one in self._models.values() if one.scorer.inductive)
+                or "no model of this release"
+            )
+            raise InvalidQuestion(
+                f"model {served.name!r} knows entities by their rows; {able} reads what describes one"
+            )
+        relation = np.array([self.relations.resolve(question.relation or "") for question in questions], dtype=np.int32)
+        if not self.graph.linking[relation].all():
+            raise InvalidQuestion(
+                "an entity that is described is asked about relations that link entities, not numbers"
+            )
+        entities = [question.described for question in questions]
+        return completion.described(served, slot, [one for one in entities if one], relation, k, allow, language)
 
     def classify(
         self,

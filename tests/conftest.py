@@ -37,6 +37,7 @@ def world_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _build_world(home: Path) -> None:
     tiny = ["models.complex.training.epochs=7", "models.complex.width=64", "search.encoder=none"]
+    tiny += ["models.text.training.epochs=2", "models.text.text.encoder=none", "models.text.text.words=64"]
     path = share() / "models" / "world.toml"
     pipeline.build(Recipe.load(path, tiny), home, base=path.parent)
 

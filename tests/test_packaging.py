@@ -58,8 +58,10 @@ def test_the_installed_wheel_builds_a_release_outside_any_checkout(wheel: Path, 
         "PYTHONPATH": str(installed)
     }
     changes = [
-        f"models.{name}.{change}" for name in ("complex", "hyperformer") for change in ("training.epochs=1", "width=16")
-    ]
+        f"models.{name}.{change}"
+        for name in ("complex", "hyperformer", "text")
+        for change in ("training.epochs=1", "width=16")
+    ] + ["models.text.text.encoder=none", "models.text.text.words=16"]
     quick = [part for change in changes for part in ("--set", change)]
     command = ["-c", "from kgservice.cli import main; main()", "build", "world", *quick, "--set", "search.encoder=none"]
     done = subprocess.run(

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from kgservice import scorers
-from kgservice.answers import Question
+from kgservice.answers import Described, Question
 from kgservice.describing import described
 from kgservice.encoders import DEFAULT_ENCODER, encoded_width, open_encoder
 from kgservice.encoders.words import WordEncoder
 from kgservice.engine import Engine
-from kgservice.errors import RecipeError
+from kgservice.errors import KGServiceError, RecipeError
 from kgservice.evaluation.ranking import rank
 from kgservice.graph import KnowledgeGraph
 from kgservice.pipeline import build
@@ -221,3 +221,42 @@ def test_each_statement_is_judged_by_the_model_that_knows_its_ends(engine: Engin
     verdicts = engine.classify([old, new, old])
     assert [verdict.model for verdict in verdicts] == [best, "text", best]
     assert [verdict.subject.label for verdict in verdicts] == ["Town 0", "Town 92", "Town 0"]
+
+
+def test_an_entity_need_only_be_described(engine: Engine) -> None:
+    """What the graph does not hold is asked about by its text, in both directions, without training or storing anything."""
+    base = "http://example.org/"
+    new = Described("Newtown", "a town in Japan")
+    (answer,) = engine.complete([Question(new, f"{base}country")], k=2)
+    assert answer.model == "text"
+    assert (answer.subject.id, answer.subject.label) == ("", "Newtown")
+    assert answer.candidates[0].label == "Japan"
+    assert answer.candidates[0].known is False
+    (other,) = engine.complete([Question(None, f"{base}country", Described("Spain"))], k=5)
+    stated = engine.complete(
+        [Question(None, f"{base}country", f"{base}Spain")], k=5, exclude_known=False, model="text"
+    )[0]
+    others = [one.id for one in other.candidates if one.id != f"{base}Spain"]
+    assert others == [one.id for one in stated.candidates][: len(others)]
+    mixed = engine.complete([Question(f"{base}town0", f"{base}country"), Question(new, f"{base}country")], k=1)
+    assert mixed[1].candidates[0].label == "Japan"
+
+
+@pytest.mark.parametrize(
+    ("question", "chosen", "message"),
+    [
+        (Question(Described("x"), "http://example.org/country"), "table", "knows entities by their rows; text reads"),
+        (
+            Question(Described(types=("town",)), "http://example.org/country"),
+            None,
+            "entity 0 of those described has no text",
+        ),
+        (Question(Described("x"), None, "http://example.org/Spain"), None, "can be asked for subjects or objects"),
+        (Question(Described("x"), "http://example.org/land"), None, "land"),
+    ],
+)
+def test_a_description_that_cannot_be_answered_for_is_told(
+    engine: Engine, question: Question, chosen: str | None, message: str
+) -> None:
+    with pytest.raises(KGServiceError, match=message):
+        engine.complete([question], model=chosen)

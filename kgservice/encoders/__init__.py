@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from kgservice.encoders.text import DEFAULT_ENCODER, TextEncoder, encoded_width, open_encoder
+from kgservice.encoders.text import DEFAULT_ENCODER, TextEncoder, encoded_width, open_encoder, shared_encoder
 
-__all__ = ["DEFAULT_ENCODER", "TextEncoder", "encoded_width", "open_encoder"]
+__all__ = ["DEFAULT_ENCODER", "TextEncoder", "encoded_width", "open_encoder", "shared_encoder"]

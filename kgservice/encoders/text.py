@@ -66,6 +66,18 @@ def open_encoder(name: str = DEFAULT_ENCODER, cache: Path | None = None) -> Text
     return encoder if cache is None else CachedEncoder(encoder, cache)
 
 
+_shared: dict[str, TextEncoder] = {}
+_sharing = threading.Lock()
+
+
+def shared_encoder(name: str = DEFAULT_ENCODER) -> TextEncoder:
+    """An encoder that all share who ask for it, opened at the first call and kept as long as the process; it keeps no text."""
+    with _sharing:
+        if name not in _shared:
+            _shared[name] = open_encoder(name)
+        return _shared[name]
+
+
 def encoded_width(name: str = DEFAULT_ENCODER) -> int:
     """`d` of an encoder, told by its folder where it is one, else by opening it; raises as `open_encoder` does."""
     location = _location(name)

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kgservice.describing import described
-from kgservice.encoders import encoded_width, open_encoder
+from kgservice.encoders import TextEncoder, encoded_width, open_encoder, shared_encoder
 from kgservice.encoders.words import BUCKETS, WordEncoder
 from kgservice.errors import RecipeError
 from kgservice.graph import KnowledgeGraph
@@ -95,14 +95,20 @@ class TextScorer(VectorScorer):
             words = WordEncoder.fit([texts[entity] for entity in learnt.tolist()], settings.words)
             self.word_weight.copy_(torch.from_numpy(words.weight))
             self.word_directions.copy_(torch.from_numpy(words.directions))
-        self.read.copy_(torch.from_numpy(self.read_texts(texts)))
+        encoder = None if settings.encoder == "none" else open_encoder(settings.encoder, home() / "encoded")
+        self.read.copy_(torch.from_numpy(self.read_texts(texts, encoder)))
         self._learnt = self.read[self.competing >= 0]
 
-    def read_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """float32 `[b, w]`: what is read of texts, of entities known or new; zeros for an empty one."""
+    def read_texts(self, texts: Sequence[str], encoder: TextEncoder | None = None) -> npt.NDArray[np.float32]:
+        """float32 `[b, w]`: what is read of texts, of entities known or new; zeros for an empty one.
+
+        Args:
+            texts: `b`, as composed by the template.
+            encoder: that of the settings; by default the process's shared one, which keeps no text.
+        """
         parts = []
         if self.settings.encoder != "none":
-            vectors = open_encoder(self.settings.encoder, home() / "encoded").encode(texts)
+            vectors = (encoder or shared_encoder(self.settings.encoder)).encode(texts)
             vectors[np.array([not text for text in texts], dtype=bool)] = 0
             # Coordinates of about one, as a layer expects them.
             parts.append(vectors * np.float32(vectors.shape[1] ** 0.5))

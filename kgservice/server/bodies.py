@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Strict, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-from kgservice.answers import MAX_K, MAX_PAIRS, MAX_STATEMENTS, Pair, Question, Statement
+from kgservice.answers import MAX_K, MAX_PAIRS, MAX_STATEMENTS, Described, Pair, Question, Statement
 from kgservice.server.problems import RequestProblem
 
 
@@ -59,11 +59,12 @@ TYPE_HELP = "Only entities of at least one of these types."
 
 
 _PARTS = ("subject", "relation", "object")
+_GIVEN = {part: {"type": "string"} if part == "relation" else {"type": ["string", "object"]} for part in _PARTS}
 _ONE_MISSING = [
     {
         "title": f"{hole} is asked for",
         "required": [part for part in _PARTS if part != hole],
-        "properties": {part: {"type": "null" if part == hole else "string"} for part in _PARTS},
+        "properties": {part: {"type": "null"} if part == hole else _GIVEN[part] for part in _PARTS},
     }
     for hole in _PARTS
 ] + [
@@ -94,19 +95,35 @@ class PairBody(Closed):
 Pairs = Annotated[list[PairBody], Field(max_length=MAX_PAIRS, description="What holds beside the statement.")]
 
 
+class DescribedBody(Closed):
+    """An entity that the release need not hold, by what is written of it; answered for by a model that reads texts."""
+
+    label: str = Field("", max_length=2048, description="What people call it.")
+    description: str = Field("", max_length=20_000, description="What it is.")
+    types: list[Annotated[str, Field(max_length=2048)]] = Field([], max_length=100, description="Its types, in words.")
+    aliases: list[Annotated[str, Field(max_length=2048)]] = Field([], max_length=100, description="Other names.")
+
+    def described(self) -> Described:
+        """As the engine takes it."""
+        return Described(self.label, self.description, tuple(self.types), tuple(self.aliases))
+
+
 class QuestionBody(Closed):
     """A statement with exactly one part left out: an IRI, a CURIE or an id in each of the others."""
 
     model_config = ConfigDict(json_schema_extra={"oneOf": _ONE_MISSING})  # type: ignore[dict-item]
 
-    subject: Name | None = Field(None, description="The entity that the statement is about.")
+    subject: Name | DescribedBody | None = Field(None, description="The entity that the statement is about.")
     relation: Name | None = Field(None, description="What links the two.")
-    object: Name | None = Field(None, description="The entity that the subject is linked to.")
+    object: Name | DescribedBody | None = Field(None, description="The entity that the subject is linked to.")
     qualifiers: Pairs = []
 
     def question(self) -> Question:
         """As the engine takes it."""
-        return Question(self.subject, self.relation, self.object, tuple(pair.pair() for pair in self.qualifiers))
+        subject, object = (
+            part.described() if isinstance(part, DescribedBody) else part for part in (self.subject, self.object)
+        )
+        return Question(subject, self.relation, object, tuple(pair.pair() for pair in self.qualifiers))
 
 
 class CompleteOptions(Closed):

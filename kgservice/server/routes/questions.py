@@ -51,6 +51,14 @@ _COMPLETE_EXAMPLES: dict[str, Example] = {
             "exclude_known": False,
         },
     },
+    "described": {
+        "summary": "In which country lies a city that the graph does not hold?",
+        "value": {
+            "subject": {"label": "Newport-on-Sea", "description": "city in France"},
+            "relation": "world:country",
+            "k": 3,
+        },
+    },
     "literal": {
         "summary": "What was the population of Czechoslovakia? A number, its interval, and countries alike.",
         "value": {"subject": "world:Czechoslovakia", "relation": "world:population"},
