@@ -56,6 +56,7 @@ def test_rotate_by_a_right_angle() -> None:
 
 def test_unknown_scorer() -> None:
     with pytest.raises(
-        RecipeError, match=r"'complx' is not a scorer. Known: complex, distmult, hyperformer, .*stare, transe"
+        RecipeError,
+        match=r"'complx' is not a scorer. Known: bi-encoder, .*complex, distmult, hyperformer, .*stare, transe",
     ):
         scorers.build(ModelSettings.model_validate({"scorer": "complx"}), n=2, r=1)

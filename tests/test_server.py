@@ -263,6 +263,14 @@ def test_malformed_json(client: TestClient, body: bytes, detail: str) -> None:
         ({"subject": "x" * 3000, "relation": "world:borders"}, "body.subject", "at most 2048 characters", []),
         ({"subject": "", "relation": "world:borders"}, "body.subject", "at least 1 character", []),
         ({"subject": {"{msg}": 1}, "{hint}": 1}, "body", "'{hint}' is not a field here", []),
+        ({"subject": {"lable": "x"}, "relation": "world:borders"}, "body.subject", "Did you mean label?", ["label"]),
+        (
+            {"subject": {"label": "x" * 3000}, "relation": "world:borders"},
+            "body.subject.label",
+            "at most 2048 characters",
+            [],
+        ),
+        ({"subject": 3, "relation": "world:borders"}, "body.subject", "valid string", []),
     ],
 )
 def test_bodies_that_do_not_fit(client: TestClient, body: Any, field: str, message: str, closest: list[str]) -> None:

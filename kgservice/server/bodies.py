@@ -108,14 +108,20 @@ class DescribedBody(Closed):
         return Described(self.label, self.description, tuple(self.types), tuple(self.aliases))
 
 
+Entity = Annotated[
+    Annotated[Name, Tag("named")] | Annotated[DescribedBody, Tag("described")],
+    Discriminator(lambda entity: "described" if isinstance(entity, dict | DescribedBody) else "named"),
+]
+
+
 class QuestionBody(Closed):
     """A statement with exactly one part left out: an IRI, a CURIE or an id in each of the others."""
 
     model_config = ConfigDict(json_schema_extra={"oneOf": _ONE_MISSING})  # type: ignore[dict-item]
 
-    subject: Name | DescribedBody | None = Field(None, description="The entity that the statement is about.")
+    subject: Entity | None = Field(None, description="The entity that the statement is about.")
     relation: Name | None = Field(None, description="What links the two.")
-    object: Name | DescribedBody | None = Field(None, description="The entity that the subject is linked to.")
+    object: Entity | None = Field(None, description="The entity that the subject is linked to.")
     qualifiers: Pairs = []
 
     def question(self) -> Question:

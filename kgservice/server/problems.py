@@ -201,7 +201,7 @@ async def on_invalid_request(request: Request, error: Exception) -> Response:
 
 
 def _field_error(problem: Mapping[str, Any]) -> FieldError:
-    parts = [part for part in problem["loc"] if part not in ("one", "many")]
+    parts = [part for part in problem["loc"] if part not in ("one", "many", "named", "described")]
     where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).removeprefix(".")
     context = problem.get("ctx") or {}
     message = str(context.get("text") or problem["msg"]).removeprefix("Value error, ").rstrip(".")
