@@ -170,6 +170,11 @@ def test_an_encoder_is_read_beside_words() -> None:
     assert scores.isfinite().all()
 
 
+@pytest.mark.parametrize(("template", "reads"), [("{label}[ ({types})]", True), ("{label}", False)])
+def test_a_scorer_says_whether_it_reads_types(template: str, reads: bool) -> None:
+    assert scorers.build(settings(template=template), n=4, r=1).reads_types is reads
+
+
 def test_nothing_to_read_is_refused() -> None:
     with pytest.raises(RecipeError, match=r"reads an encoder's vectors or words"):
         scorers.build(settings(words=0), n=4, r=1)

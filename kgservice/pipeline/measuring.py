@@ -83,7 +83,10 @@ def measured(
         vectors = scorer.entity_vectors().detach().numpy()
         estimates, numbers = Estimates.fit(graph, vectors)
     with stage(f"types {name}"):
-        type_head, types = TypeHead.fit(vectors, graph.types.of_entity, len(graph.types))
+        types: dict[str, Any] = {}
+        type_head = TypeHead.none(vectors.shape[1])
+        if not scorer.reads_types:
+            type_head, types = TypeHead.fit(vectors, graph.types.of_entity, len(graph.types))
     metrics = {
         "valid": valid.report(graph),
         "test": {**test.report(graph), **parts, **qualified},

@@ -73,6 +73,7 @@ class VectorScorer(nn.Module):
         reads: how many of a question's qualifiers it reads; None where it is blind to them.
         mixed: whether its layers are trained in mixed precision where the objective's products are; tables are not.
         inductive: whether it answers for entities of no training statement, by what else is known of them.
+        reads_types: whether an entity's stated types are in its vector, which then cannot be asked for them.
         n, r: entities and relations.
         competing: int64 `[n]` or None: the row of each entity among the candidates of `logits`, −1 where it does not compete;
             None where all do, in order.
@@ -84,6 +85,7 @@ class VectorScorer(nn.Module):
     reads: int | None = None
     mixed: ClassVar[bool] = False
     inductive: ClassVar[bool] = False
+    reads_types: bool = False
     competing: Tensor | None = None
     n: int
     r: int

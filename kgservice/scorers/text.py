@@ -24,6 +24,7 @@ from kgservice.errors import RecipeError
 from kgservice.graph import KnowledgeGraph
 from kgservice.query import QueryBatch, Slot
 from kgservice.recipe import ModelSettings, TextSettings
+from kgservice.recipe.template import Template
 from kgservice.resources import home
 from kgservice.scorers.base import EmbeddingScorer, Logits, VectorScorer, cubed, logits_of
 from kgservice.scorers.bilinear import ComplEx, DistMult, SimplE
@@ -54,6 +55,7 @@ class TextScorer(VectorScorer):
     def __init__(self, n: int, r: int, settings: TextSettings) -> None:
         super().__init__()
         self.n, self.r, self.settings = n, r, settings
+        self.reads_types = "types" in Template.parse(settings.template).fields
         encoded = 0 if settings.encoder == "none" else encoded_width(settings.encoder)
         if not encoded + settings.words:
             raise RecipeError(
