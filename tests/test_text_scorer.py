@@ -84,6 +84,8 @@ def test_a_template_leaves_out_what_is_not_known() -> None:
         ("{lable}", "'lable' is not a field. Did you mean 'label'"),
         ("{label", "expected '}'"),
         ("[{label}", "no partner"),
+        ("{label:{x}}", "without a format"),
+        ("{label!r}", "without a format"),
     ],
 )
 def test_a_wrong_template_is_told(text: str, message: str) -> None:
@@ -173,6 +175,14 @@ def test_an_encoder_is_read_beside_words() -> None:
 @pytest.mark.parametrize(("template", "reads"), [("{label}[ ({types})]", True), ("{label}", False)])
 def test_a_scorer_says_whether_it_reads_types(template: str, reads: bool) -> None:
     assert scorers.build(settings(template=template), n=4, r=1).reads_types is reads
+
+
+def test_a_text_scorer_has_no_teacher() -> None:
+    graph, chosen = places(), settings()
+    student = chosen.model_copy(update={"training": chosen.training.model_copy(update={"objective": "distil"})})
+    scorer, teacher = (scorers.build(one, n=graph.n, r=graph.r) for one in (student, settings()))
+    with pytest.raises(RecipeError, match="has no teacher"):
+        fit(scorer, graph, student.training, teacher=teacher)
 
 
 def test_nothing_to_read_is_refused() -> None:

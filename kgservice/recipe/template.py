@@ -40,9 +40,12 @@ class Template:
                 raise ValueError(f"a bracket at position {found.start()} of {text!r} has no partner")
             part = always if optional is None else optional
             try:
-                fields = tuple(name for _, name, _, _ in Formatter().parse(part) if name is not None)
+                found_fields = [field for field in Formatter().parse(part) if field[1] is not None]
             except ValueError as error:
                 raise ValueError(f"{part!r}: {error}") from error
+            fields = tuple(str(name) for _, name, _, _ in found_fields)
+            if any(layout or conversion for _, _, layout, conversion in found_fields):
+                raise ValueError(f"{part!r}: a field stands as it is, without a format")
             for name in fields:
                 if name not in FIELDS:
                     close = difflib.get_close_matches(name, FIELDS, n=1)

@@ -126,6 +126,10 @@ def fit(
     if (settings.objective == "distil") != (teacher is not None):
         raise RecipeError(f"training.objective is {settings.objective!r}: only 'distil' has a teacher, and needs one")
     if teacher is not None:
+        if scorer.competing is not None:
+            raise RecipeError(
+                "a scorer whose candidates are the learnt entities alone has no teacher: it may name others"
+            )
         answers = answers_of(teacher, questions.anchor, questions.relation, settings.distil, precision)
         questions = replace(questions, soft=answers)
     loss = BatchLoss(scorer, settings, Workspace(precision))

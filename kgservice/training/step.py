@@ -171,8 +171,7 @@ def _competing(positives: Positives, row: Tensor | None) -> Positives:
     """Answers as rows of the candidates that compete."""
     if row is None:
         return positives
-    soft = positives.soft and replace(positives.soft, target=row[positives.soft.target])
-    return replace(positives, target=row[positives.target], soft=soft)
+    return replace(positives, target=row[positives.target])
 
 
 def _answers(target: Tensor | None, of_batch: Positives) -> Positives:
