@@ -174,7 +174,6 @@ class Completion:
         ids, scores = ids[:, :k], scores[:, :k]
         name_of = self.views.relations if slot is Slot.RELATION else self.views.entities
         found = ids >= 0
-        wide = None if slot is Slot.RELATION else served.uncertainty
         named = iter(name_of(ids[found], language, describe=True))
         answers = []
         for row in range(len(vectors)):
@@ -189,7 +188,7 @@ class Completion:
                     else None,
                     rank=place + 1,
                     known=bool(is_known[row, place]),
-                    uncertainty=None if wide is None else float(wide[ids[row, place]]),
+                    uncertainty=None if slot is Slot.RELATION else served.uncertainty(int(ids[row, place])),
                 )
                 for place in np.flatnonzero(found[row]).tolist()
             ]
@@ -275,7 +274,7 @@ class Completion:
                 f"graph has {count:,}" + ". This release was built without estimates: build it anew" * (count >= FEWEST)
             )
         found = estimates.ask(place, entity, served.vectors, self.graph.seen[entity])
-        inside = found.neighbour >= 0
+        inside = (found.neighbour >= 0) & ~self.graph.erased[found.neighbour]
         named = iter(self.views.entities(found.neighbour[inside], language, describe=True))
         return [
             Estimate(

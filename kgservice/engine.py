@@ -6,9 +6,8 @@ It gives out the frozen dataclasses of `answers`, with labels beside ids and the
 from __future__ import annotations
 
 import logging
-import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from kgservice.adding import AddedEntities, ReleaseSearch, canonical
 from kgservice.answers import (
     MAX_K,
     MAX_STATEMENTS,
@@ -30,14 +30,19 @@ from kgservice.answers import (
     Verdict,
 )
 from kgservice.completion import Completion
-from kgservice.errors import CorruptRelease, DataError, InvalidQuestion, UnknownModel
+from kgservice.errors import CorruptRelease, DataError, InvalidQuestion
 from kgservice.evaluation.evidence import evidence, statement_scores
+from kgservice.graph import KnowledgeGraph
 from kgservice.names import Names
 from kgservice.query import QueryBatch, Slot
 from kgservice.reading import Reading
-from kgservice.release import Release
+from kgservice.records import EntityRecord
+from kgservice.release import Release, ReleaseStore
+from kgservice.routing import Routing
+from kgservice.search import EntitySearch, LayeredSearch
 from kgservice.served import ServedModel
 from kgservice.statements import StatementTable
+from kgservice.store import Changes, Journal
 from kgservice.texts import TextKind
 from kgservice.views import Views
 
@@ -51,22 +56,35 @@ class Engine:
         release: what to answer from; its files are trusted, see `open`.
     """
 
-    def __init__(self, release: Release) -> None:
-        self.release, self.graph = release, release.graph
-        self.revision = 0
+    def __init__(self, release: Release, changes: Changes | None = None, *, former: Engine | None = None) -> None:
+        self.release, self._changes = release, changes or Changes()
+        self.revision = self._changes.revision
+        self._learnt: Mapping[str, ServedModel] = former._learnt if former else _opened(release)
+        self._added = AddedEntities.read(release.graph, self._changes) if self.revision else None
+        self.graph: KnowledgeGraph = self._added.graph if self._added else release.graph
+        self._models = self._learnt
+        if self._added:
+            grown = (former._models, former._added) if former else (self._learnt, None)
+            self._models = self._added.grow(self._learnt, *grown)
         where = f"in release {release.id}"
         graph = self.graph
-        self.entities = Names.entities(graph.entities, graph.prefixes, f"{where} ({graph.n:,} entities)")
+        self.entities = Names.entities(graph.entities, graph.prefixes, f"{where} ({graph.n:,} entities)", graph.erased)
         self.relations = Names.relations(graph.relations, graph.prefixes, f"{where} ({graph.r:,} relations)")
         self.types = Names.types(graph.types.vocabulary, graph.prefixes, f"{where} ({len(graph.types):,} types)")
         self._reading = Reading(graph, self.entities, self.relations)
         self._views = Views(graph, self.entities, self.relations, self.types)
-        self._models = {name: ServedModel.open(release, name) for name in release.models}
-        self._search_lock = threading.Lock()
+        self._completion = Completion(graph, self._views, self.release_name)
+        told = {
+            name: release.metrics(name)["types"]["micro_f1"]
+            for name, one in self._models.items()
+            if len(one.type_head.types)
+        }
+        self._routing = Routing(release.id, self._models, told)
+        self._search: ReleaseSearch = former._search if former else ReleaseSearch(release)
 
     @classmethod
-    def open(cls, release: Release, *, verify: bool = True) -> Engine:
-        """Verify a release, open it, and replay its canaries.
+    def open(cls, release: Release, changes: Changes | None = None, *, verify: bool = True) -> Engine:
+        """Verify a release, open it, replay its canaries, and add what was put since.
 
         Raises:
             CorruptRelease: a file is not the one that was sealed, or a canary answers otherwise.
@@ -75,7 +93,33 @@ class Engine:
             release.verify()
         engine = cls(release)
         engine.replay_canaries()
-        return engine
+        return engine.revised(changes) if changes and changes.revision else engine
+
+    def revised(self, changes: Changes) -> Engine:
+        """An engine over the same release and models after other changes; this one answers on as it did."""
+        return Engine(self.release, changes, former=self)
+
+    def record(self, record: EntityRecord) -> EntityRecord:
+        """An entity that is to be put, by full names.
+
+        Raises:
+            InvalidQuestion: the release holds an entity of this name itself, or a statement cannot be put.
+            UnknownName: a name that the release does not hold, with the closest ones.
+        """
+        id = self.entities.full(record.id)
+        if 0 <= self.entities.find(record.id) < self.release.graph.n:
+            raise InvalidQuestion(
+                f"{record.id!r} is an entity of release {self.release.id} itself; what that says is changed by a new release"
+            )
+        return canonical(record, id, self._reading, self.types)
+
+    def erasable(self, name: str) -> str:
+        """The full name of an entity that is to be erased.
+
+        Raises:
+            UnknownEntity: there is none of this name, or it is erased already.
+        """
+        return self.graph.entities.name(self.entities.resolve(name))
 
     @property
     def release_name(self) -> str:
@@ -88,42 +132,7 @@ class Engine:
         Raises:
             UnknownModel: the release has no such model.
         """
-        if name is None:
-            return next(iter(self._models.values()))
-        if name not in self._models:
-            raise UnknownModel(name, f"in release {self.release.id}", self._models)
-        return self._models[name]
-
-    def model_for(self, slot: Slot, qualified: bool, name: str | None = None, *, unseen: bool = False) -> ServedModel:
-        """The model that answers such a question: the named one, or the best of those that can.
-
-        Args:
-            slot: what is asked for.
-            qualified: whether the question has qualifiers.
-            name: of a model, if one is wanted.
-            unseen: whether it is about an entity of no training statement: a model that reads texts is better there.
-
-        Raises:
-            UnknownModel: the release has no such model.
-            InvalidQuestion: the named model, or all of them, cannot answer it; says which can.
-        """
-        able = [
-            model
-            for model in self._models.values()
-            if slot in model.scorer.slots and (model.scorer.reads is not None or not qualified)
-        ]
-        what = (
-            f"questions for a {'qualifier' if slot is Slot.QUALIFIER else slot.value}{' with qualifiers' * qualified}"
-        )
-        if name is None:
-            if not able:
-                raise InvalidQuestion(f"release {self.release.id} has no model that answers {what}")
-            return next((model for model in able if unseen and model.scorer.inductive), able[0])
-        chosen = self.model(name)
-        if chosen not in able:
-            others = ", ".join(model.name for model in able) or "no model of this release"
-            raise InvalidQuestion(f"model {name!r} does not answer {what}; {others} does")
-        return chosen
+        return self._routing.named(name)
 
     def complete(
         self,
@@ -151,7 +160,7 @@ class Engine:
         """
         if not 1 <= k <= MAX_K:
             raise InvalidQuestion(f"k must be in [1, {MAX_K}], found {k}")
-        allow = self._of_types(types) if types else None
+        allow = self._allowed(types)
         kinds: dict[tuple[Slot, bool], list[int]] = defaultdict(list)
         told: dict[Slot, list[int]] = defaultdict(list)
         for place, question in enumerate(questions):
@@ -159,34 +168,32 @@ class Engine:
                 told[question.slot].append(place)
             else:
                 kinds[question.slot, bool(question.qualifiers)].append(place)
-        completion = Completion(self.graph, self._views, self.release_name)
+        completion = self._completion
         answers: dict[int, Answer] = {}
         for slot, places in told.items():
             asked = [questions[place] for place in places]
-            filled = self._complete_described(completion, slot, asked, k, allow, model, language)
-            answers.update(zip(places, filled, strict=True))
+            answers.update(zip(places, self._complete_described(slot, asked, k, allow, model, language), strict=True))
         for (slot, qualified), places in kinds.items():
             if slot is Slot.RELATION and types:
                 raise InvalidQuestion("types restrict entities; a question for a relation takes none")
-            served_by = [self.model_for(slot, qualified, model, unseen=new) for new in (False, True)]
+            able = self._routing.able(slot, qualified, model)
             batch = self._reading.batch(slot, [questions[place] for place in places])
             numeric = ~self.graph.linking[batch.relation] & (slot is Slot.OBJECT)
             known = (batch.anchor,) if slot in (Slot.OBJECT, Slot.SUBJECT) else (batch.subject, batch.object)
-            kind = 2 * numeric + self._unseen(*known)
-            for one in np.unique(kind).tolist():
-                rows = np.flatnonzero(kind == one)
-                part = batch if len(rows) == len(batch) else batch.take(rows)
-                served = served_by[one % 2]
-                if one >= 2:
-                    filled = completion.numbers(served, part, bool(types), language)
-                else:
-                    filled = completion.candidates(served, part, k, allow, exclude_known, language)
-                answers.update(zip([places[row] for row in rows], filled, strict=True))
+            self._only_learnt(batch)
+            for served, asking in self._routing.parted(able, self._unseen(*known), known):
+                for number in np.unique(numeric[asking]).tolist():
+                    rows = asking[numeric[asking] == number]
+                    part = batch if len(rows) == len(batch) else batch.take(rows)
+                    if number:
+                        filled = completion.numbers(served, part, bool(types), language)
+                    else:
+                        filled = completion.candidates(served, part, k, allow, exclude_known, language)
+                    answers.update(zip([places[row] for row in rows], filled, strict=True))
         return [answers[place] for place in range(len(questions))]
 
     def _complete_described(
         self,
-        completion: Completion,
         slot: Slot,
         questions: Sequence[Question],
         k: int,
@@ -199,22 +206,19 @@ class Engine:
             raise InvalidQuestion(
                 "an entity that is described, not named, can be asked for subjects or objects, without qualifiers"
             )
-        served = self.model_for(slot, False, model, unseen=True)
-        if not served.scorer.inductive:
-            able = (
-                ", ".join(one.name for one in self._models.values() if one.scorer.inductive)
-                or "no model of this release"
-            )
-            raise InvalidQuestion(
-                f"model {served.name!r} knows entities by their rows; {able} reads what describes one"
-            )
+        served = self._routing.reading(slot, model)
         relation = np.array([self.relations.resolve(question.relation or "") for question in questions], dtype=np.int32)
         if not self.graph.linking[relation].all():
             raise InvalidQuestion(
                 "an entity that is described is asked about relations that link entities, not numbers"
             )
         entities = [question.described for question in questions]
-        return completion.described(served, slot, [one for one in entities if one], relation, k, allow, language)
+        return self._completion.described(served, slot, [one for one in entities if one], relation, k, allow, language)
+
+    def _only_learnt(self, batch: QueryBatch) -> None:
+        """Refuse qualifiers that name added entities: the models that read qualifiers have not learnt them."""
+        if (batch.qualifier_value.values >= self.release.graph.n).any():
+            raise InvalidQuestion("a qualifier names an entity that was put since the models learnt; leave it out")
 
     def classify(
         self,
@@ -232,29 +236,31 @@ class Engine:
         """
         whole = [one if isinstance(one, Statement) else Statement(*one) for one in statements]
         qualified = any(one.qualifiers for one in whole)
-        served_by = [self.model_for(Slot.OBJECT, qualified, model, unseen=new) for new in (False, True)]
+        able = self._routing.able(Slot.OBJECT, qualified, model)
         asked = self._reading.statements(whole)
-        unseen = self._unseen(asked.subject, asked.object)
+        self._only_learnt(asked)
+        ends = asked.subject, asked.object
         verdicts: dict[int, Verdict] = {}
-        for new in np.unique(unseen).tolist():
-            rows = np.flatnonzero(unseen == new)
+        for served, rows in self._routing.parted(able, self._unseen(*ends), ends):
             part = asked if len(rows) == len(asked) else asked.take(rows)
-            verdicts.update(zip(rows.tolist(), self._verdicts(served_by[new], part, language), strict=True))
+            verdicts.update(zip(rows.tolist(), self._verdicts(served, part, language), strict=True))
         return [verdicts[place] for place in range(len(whole))]
 
     def _verdicts(self, served: ServedModel, asked: QueryBatch, language: str) -> list[Verdict]:
         subject, relation, object, m = asked.subject, asked.relation, asked.object, len(asked)
-        scores = statement_scores(served.scorer, asked)
+        scores = statement_scores(served.scorer, asked, served.vectors)
         known = self.graph.stated(asked)
         calibration = served.calibrations.get("classification")
         probability: Sequence[float | None] = [None] * m
         decision: Sequence[Decision | None] = [None] * m
         accept, reject = probability, probability
         if calibration:
-            said = calibration.probability(evidence(served.scorer, self.graph, asked), relation)
+            said = calibration.probability(evidence(served.scorer, self.graph, asked, served.vectors), relation)
             probability, decision = said.tolist(), calibration.decide(said, relation)
             accept, reject = calibration.bounds.of(relation).T.tolist()
-        wide = served.uncertainty
+        spreads = [
+            [served.uncertainty(end) for end in ends] for ends in zip(subject.tolist(), object.tolist(), strict=True)
+        ]
         names = [self._views.entities(ids, language) for ids in (subject, object)]
         relations = self._views.relations(relation, language)
         qualifiers = self._views.pairs(asked, language)
@@ -274,7 +280,7 @@ class Engine:
                 reject_to=reject[row],
                 population=calibration.population if calibration else None,
                 known=bool(np.isin(object[row], known[row])),
-                uncertainty=None if wide is None else float(max(wide[subject[row]], wide[object[row]])),
+                uncertainty=max((spread for spread in spreads[row] if spread is not None), default=None),
             )
             for row in range(m)
         ]
@@ -303,31 +309,13 @@ class Engine:
         """
         if not 1 <= k <= MAX_K:
             raise InvalidQuestion(f"k must be in [1, {MAX_K}], found {k}")
-        served_by = [self._typing_model(model, unseen=new) for new in (False, True)]
+        able = self._routing.typing(model)
         ids = np.array([self.entities.resolve(name) for name in entities], dtype=np.int32)
-        unseen = self._unseen(ids)
-        completion = Completion(self.graph, self._views, self.release_name)
         found: dict[int, TypesAnswer] = {}
-        for new in np.unique(unseen).tolist():
-            rows = np.flatnonzero(unseen == new)
-            filled = completion.types(served_by[new], ids[rows], k, exclude_known, language)
+        for served, rows in self._routing.parted(able, self._unseen(ids), [ids]):
+            filled = self._completion.types(served, ids[rows], k, exclude_known, language)
             found.update(zip(rows.tolist(), filled, strict=True))
         return [found[place] for place in range(len(ids))]
-
-    def _typing_model(self, name: str | None, *, unseen: bool) -> ServedModel:
-        able = [model for model in self._models.values() if len(model.type_head.types)]
-        if not able:
-            raise InvalidQuestion(
-                f"release {self.release.id} tells no types: its graph has no type of enough entities, or it was built by a "
-                "version that learnt none. Build it anew"
-            )
-        if name is not None:
-            chosen = self.model(name)
-            if chosen not in able:
-                raise InvalidQuestion(f"model {name!r} tells no types; {', '.join(one.name for one in able)} does")
-            return chosen
-        able.sort(key=lambda one: -self.release.metrics(one.name)["types"]["micro_f1"])
-        return next((one for one in able if unseen and one.scorer.inductive), able[0])
 
     def search(
         self,
@@ -387,19 +375,16 @@ class Engine:
             statements=views,
             statement_count=len(rows) + len(facts),
             uncertainty={
-                name: float(model.uncertainty[entity])
+                name: spread
                 for name, model in self._models.items()
-                if model.uncertainty is not None
+                if (spread := model.uncertainty(entity)) is not None
             },
         )
 
     @cached_property
-    def entity_search(self) -> Any:
-        """The release's search index, opened at first use."""
-        from kgservice.search import EntitySearch
-
-        with self._search_lock:
-            return EntitySearch.open(self.release.folder / "search", self.graph)
+    def entity_search(self) -> EntitySearch | LayeredSearch:
+        """The search index of the release and of what was put since, opened at first use."""
+        return self._search.over(self._added) if self._added else self._search.base
 
     def warm_up(self) -> None:
         """Do once what the first requests would otherwise wait for."""
@@ -449,18 +434,23 @@ class Engine:
         seen: npt.NDArray[np.bool_] = np.logical_and.reduce([self.graph.seen[ids] for ids in entities])
         return ~seen
 
-    def _of_types(self, types: Sequence[str]) -> npt.NDArray[np.bool_]:
+    def _allowed(self, types: Sequence[str]) -> npt.NDArray[np.bool_] | None:
+        """bool `[n]`: which entities may answer; None where all may."""
+        if not types:
+            return ~self.graph.erased if self.graph.erased.any() else None
         allow = np.zeros(self.graph.n, dtype=bool)
         for name in types:
             allow[self.graph.types.members[self.types.resolve(name)]] = True
-        return allow
+        return allow & ~self.graph.erased
 
 
 def open_engine(folder: Path, id: str | None = None) -> Engine:
-    """The engine over a release of the store at `folder`; the current one by default."""
-    from kgservice.release import ReleaseStore
+    """The engine over a release of the store at `folder`, the current one by default, and what was put since."""
+    return Engine.open(ReleaseStore(folder).get(id), Journal(folder).changes())
 
-    return Engine.open(ReleaseStore(folder).get(id))
+
+def _opened(release: Release) -> dict[str, ServedModel]:
+    return {name: ServedModel.open(release, name) for name in release.models}
 
 
 def _first_statement(engine: Engine) -> tuple[str, str, str]:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from kgservice.errors import DataError
 from kgservice.graph import KnowledgeGraph
+from kgservice.layers import Layers
 from kgservice.ragged import offsets_of
 from kgservice.statements import Rank, Split
 
@@ -172,7 +173,7 @@ class Estimates:
         place = int(np.searchsorted(self.relation, relation))
         return place if place < len(self.relation) and self.relation[place] == relation else None
 
-    def ask(self, place: int, entity: Ids, vectors: npt.NDArray[np.float32], seen: Flags) -> Estimated:
+    def ask(self, place: int, entity: Ids, vectors: npt.NDArray[np.float32] | Layers, seen: Flags) -> Estimated:
         """Estimate the numbers of entities; one whose number is known is estimated without it.
 
         Args:

@@ -142,6 +142,11 @@ class KnowledgeGraph:
         return seen
 
     @cached_property
+    def erased(self) -> npt.NDArray[np.bool_]:
+        """bool `[n]`: the entities that must not be shown; none, but see `grown`."""
+        return np.zeros(self.n, dtype=bool)
+
+    @cached_property
     def linking(self) -> npt.NDArray[np.bool_]:
         """bool `[r]`: the relations that link two entities in some statement, and so can answer a relation question."""
         linking = np.zeros(self.r, dtype=bool)
@@ -304,13 +309,13 @@ class KnowledgeGraph:
         At statement level a hash of the qualifiers is mixed in: a sum over pairs, so their order does not matter; two of
         10^7 statements collide with odds of 10^-6.
         """
-        first, second, width = {
-            Slot.OBJECT: (queries.subject, queries.relation, self.r),
-            Slot.SUBJECT: (queries.object, queries.relation, self.r),
-            Slot.RELATION: (queries.subject, queries.object, self.n),
-            Slot.QUALIFIER: (queries.subject, queries.relation, self.r),
+        first, second = {
+            Slot.OBJECT: (queries.subject, queries.relation),
+            Slot.SUBJECT: (queries.object, queries.relation),
+            Slot.RELATION: (queries.subject, queries.object),
+            Slot.QUALIFIER: (queries.subject, queries.relation),
         }[queries.slot]
-        keys = first.astype(np.uint64) * np.uint64(width) + second.astype(np.uint64)
+        keys = _pairs(first, second)
         if queries.slot is Slot.QUALIFIER:
             keys = mix(keys) + mix(_pairs(queries.asked, queries.object))
         if level == "triple":

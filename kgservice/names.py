@@ -6,6 +6,9 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from kgservice.errors import UnknownEntity, UnknownName, UnknownRelation, UnknownType
 from kgservice.vocabulary import Vocabulary
 
@@ -38,12 +41,19 @@ class Names:
         prefixes: short names of namespaces; the graph's own come before the well-known.
         unknown: the error for a name that is not held.
         where: how the message calls the place, such as "in release 3f9c12ab77d0 (2,034 entities)".
+        hidden: bool `[n]`, names that are as if they were not there.
     """
 
     def __init__(
-        self, vocabulary: Vocabulary, prefixes: Mapping[str, str], unknown: type[UnknownName], where: str
+        self,
+        vocabulary: Vocabulary,
+        prefixes: Mapping[str, str],
+        unknown: type[UnknownName],
+        where: str,
+        hidden: npt.NDArray[np.bool_] | None = None,
     ) -> None:
         self.vocabulary, self._unknown, self.where = vocabulary, unknown, where
+        self._hidden = hidden if hidden is not None and hidden.any() else None
         self._prefixes = {**WELL_KNOWN, **prefixes}
         # The longest namespace wins, so that a nested one shortens to its own prefix.
         self._namespaces = sorted(
@@ -51,9 +61,15 @@ class Names:
         )
 
     @classmethod
-    def entities(cls, vocabulary: Vocabulary, prefixes: Mapping[str, str], where: str) -> Names:
+    def entities(
+        cls,
+        vocabulary: Vocabulary,
+        prefixes: Mapping[str, str],
+        where: str,
+        hidden: npt.NDArray[np.bool_] | None = None,
+    ) -> Names:
         """Names of entities."""
-        return cls(vocabulary, prefixes, UnknownEntity, where)
+        return cls(vocabulary, prefixes, UnknownEntity, where, hidden)
 
     @classmethod
     def relations(cls, vocabulary: Vocabulary, prefixes: Mapping[str, str], where: str) -> Names:
@@ -67,7 +83,18 @@ class Names:
 
     def find(self, text: str) -> int:
         """The id of a name given as IRI (with or without angle brackets), CURIE or plain id; -1 where it is none."""
+        found = self._find(text.strip())
+        return -1 if found >= 0 and self._hidden is not None and self._hidden[found] else found
+
+    def full(self, text: str) -> str:
+        """The name that a CURIE stands for; any other text as it is, without angle brackets."""
         text = text.strip()
+        if text.startswith("<") and text.endswith(">"):
+            return text[1:-1]
+        short, colon, rest = text.partition(":")
+        return self._prefixes[short] + rest if colon and short in self._prefixes and not rest.startswith("//") else text
+
+    def _find(self, text: str) -> int:
         found = self.vocabulary.id(text)
         if found < 0 and text.startswith("<") and text.endswith(">"):
             found = self.vocabulary.id(text[1:-1])
@@ -106,6 +133,9 @@ class Names:
             place = bisect_left(range(len(names)), text, key=lambda i: names[i].as_py())
             start = max(0, place - SCAN_LIMIT // 100)
             choices = [self.short(name) for name in names.slice(start, SCAN_LIMIT // 50).to_pylist()]
+        if self._hidden is not None:
+            away = {self.short(name) for name in self.vocabulary.names_of(np.flatnonzero(self._hidden))}
+            choices = [name for name in choices if name not in away]
         given = self.short(text[:200])
         found = process.extract(given, choices, scorer=fuzz.ratio, limit=SUGGESTIONS, score_cutoff=60)
         return [name for name, _, _ in found]

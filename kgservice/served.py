@@ -4,22 +4,45 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from kgservice import index as indexes
 from kgservice.errors import DataError
 from kgservice.estimates import Estimates
 from kgservice.evaluation.calibration import Calibration
-from kgservice.index import ExactIndex, Index
+from kgservice.index import ExactIndex, Index, LayeredIndex
+from kgservice.layers import Layers
 from kgservice.recipe import ModelSettings, Recipe
 from kgservice.release import Release
 from kgservice.scorers import build as build_scorer
 from kgservice.scorers.base import VectorScorer
 from kgservice.type_head import TypeHead
+
+
+@dataclass(frozen=True)
+class AddedRows:
+    """What a model keeps of added entities.
+
+    Attributes:
+        rows: float32 `[a, w]`, what it is asked about them with.
+        vectors: float32 `[a, d]`, what they answer with.
+        able: bool `[a]`, whether it knows enough of each; the rows of others mean nothing.
+    """
+
+    rows: Tensor
+    vectors: Tensor
+    able: npt.NDArray[np.bool_]
+
+    def take(self, places: npt.NDArray[np.int64]) -> AddedRows:
+        """Those at some places."""
+        chosen = torch.from_numpy(places)
+        return AddedRows(self.rows[chosen], self.vectors[chosen], self.able[places])
 
 
 @dataclass(frozen=True)
@@ -32,11 +55,13 @@ class ServedModel:
     index: Index
     relation_index: Index
     calibrations: Mapping[str, Calibration]
-    vectors: npt.NDArray[np.float32]
-    """float32 `[n, d]`: the entities'."""
+    vectors: Layers
+    """`[n + a, d]`: the entities', and those of the `a` that were added."""
+    added: AddedRows | None
+    """What it keeps of those; None where it is as it was learnt."""
     estimates: Estimates
     type_head: TypeHead
-    uncertainty: npt.NDArray[np.float32] | None
+    spread: npt.NDArray[np.float32] | None
     """float32 `[n]`: the spread of every entity over the median one's; None where the model keeps none."""
 
     @classmethod
@@ -66,8 +91,38 @@ class ServedModel:
             indexes.load(settings.index, folder / "index.faiss", vectors, scorer.metric),
             ExactIndex(scorer.relation_vectors().detach(), scorer.relation_metric),
             calibrations,
-            vectors.numpy(),
+            Layers.of(vectors),
+            None,
             Estimates.open(folder / "estimates.safetensors"),
             TypeHead.open(folder / "types.safetensors", vectors.shape[1]),
             None if (spread := scorer.spread()) is None else (spread / spread.median()).detach().numpy(),
+        )
+
+    def knows(self, ids: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+        """bool `[b]`: whether the model can be asked about entities, and answer for them."""
+        n = len(self.vectors.base)
+        known: npt.NDArray[np.bool_] = ids < n
+        if self.added is not None and len(self.added.able):
+            known = known | self.added.able[np.where(known, 0, ids - n)]
+        return known
+
+    @cached_property
+    def variance(self) -> float:
+        """Of a coordinate, over the entities that were learnt."""
+        table = self.vectors.base
+        return float(table.var(0).mean()) if len(table) > 1 else 1.0
+
+    def uncertainty(self, entity: int) -> float | None:
+        """The spread of an entity over the median one's; None where the model keeps none, or has not learnt it."""
+        return float(self.spread[entity]) if self.spread is not None and entity < len(self.spread) else None
+
+    def grown(self, added: AddedRows) -> ServedModel:
+        """This model, as it was learnt, with entities added behind."""
+        scorer = self.scorer.grown(added.rows) if self.scorer.grows else self.scorer
+        return replace(
+            self,
+            scorer=scorer,
+            index=LayeredIndex(self.index, ExactIndex(added.vectors, scorer.metric), added.able),
+            vectors=Layers(self.vectors.base, added.vectors),
+            added=added,
         )

@@ -121,6 +121,8 @@ class Views:
         """The qualifiers of one row."""
         views = []
         for relation, value in table.qualifiers(row):
+            if value >= 0 and self.graph.erased[value]:
+                continue
             named = self.relations(np.array([relation], np.int32), language)[0]
             if value < 0:
                 views.append(QualifierView(named, self.literal(-1 - value)))

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from kgservice.graph import KnowledgeGraph
+from kgservice.layers import Layers
 from kgservice.query import QueryBatch, Slot
 from kgservice.ragged import Ragged
 from kgservice.scorers.base import VectorScorer
@@ -41,7 +42,9 @@ COLUMNS = (
 """Names of the columns of `evidence`, in order."""
 
 
-def evidence(scorer: VectorScorer, graph: KnowledgeGraph, statements: QueryBatch) -> Floats:
+def evidence(
+    scorer: VectorScorer, graph: KnowledgeGraph, statements: QueryBatch, entities: Layers | None = None
+) -> Floats:
     """Everything known of statements without looking at held-out ones.
 
     For the object given the rest, and for the subject: its *score*; its *share*, the log-softmax among its rivals; its
@@ -54,6 +57,7 @@ def evidence(scorer: VectorScorer, graph: KnowledgeGraph, statements: QueryBatch
         scorer: answers object and subject questions; its relation share is 0 where it answers no relation question.
         graph: what training states.
         statements: `m` of them, with their qualifiers and all parts there, such as `graph.questions` gives.
+        entities: the scorer's vectors, where they are at hand; added ones are no rivals.
 
     Returns:
         float64 `[m, len(COLUMNS)]`, finite.
@@ -66,9 +70,10 @@ def evidence(scorer: VectorScorer, graph: KnowledgeGraph, statements: QueryBatch
     reverse = np.zeros(len(statements), dtype=bool)
     reverse[mirrored.rows()[mirrored.values == np.repeat(subject, mirrored.lengths)]] = True
     with torch.inference_mode():
+        entities = Layers.of(scorer.entity_vectors()) if entities is None else entities
         columns = [
-            *_places(scorer, graph, statements.asking(Slot.OBJECT), object).T,
-            *_places(scorer, graph, statements.asking(Slot.SUBJECT), subject).T,
+            *_places(scorer, graph, statements.asking(Slot.OBJECT), object, entities).T,
+            *_places(scorer, graph, statements.asking(Slot.SUBJECT), subject, entities).T,
             _relation_share(scorer, statements),
             object_uses > 0,
             subject_uses > 0,
@@ -81,11 +86,13 @@ def evidence(scorer: VectorScorer, graph: KnowledgeGraph, statements: QueryBatch
     return np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
 
 
-def statement_scores(scorer: VectorScorer, statements: QueryBatch, batch_size: int = 4096) -> Floats:
+def statement_scores(
+    scorer: VectorScorer, statements: QueryBatch, entities: Layers | None = None, batch_size: int = 4096
+) -> Floats:
     """float64 `[m]`: the mean of a statement's scores as an object question and as a subject question."""
     parts = [np.empty(0)]
     with torch.inference_mode():
-        entities = scorer.entity_vectors()
+        entities = Layers.of(scorer.entity_vectors()) if entities is None else entities
         for start in range(0, len(statements), batch_size):
             some = statements.take(np.arange(start, min(start + batch_size, len(statements))))
             one = _pair_scores(scorer, entities, some.asking(Slot.OBJECT), some.object)[1]
@@ -95,20 +102,21 @@ def statement_scores(scorer: VectorScorer, statements: QueryBatch, batch_size: i
 
 
 def _pair_scores(
-    scorer: VectorScorer, entities: torch.Tensor, queries: QueryBatch, target: npt.NDArray[np.int32]
+    scorer: VectorScorer, entities: Layers, queries: QueryBatch, target: npt.NDArray[np.int32]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The query vectors `[b, d]`, and the score of each question's `target` `[b]`."""
     vectors = scorer.query_vectors(queries)
-    goal = entities[_ids(target, entities)]
+    goal = entities.take(_ids(target, entities.base))
     pair = (vectors * goal).sum(1) if scorer.metric == "ip" else -((vectors - goal) ** 2).sum(1)
     return vectors, pair
 
 
-def _places(scorer: VectorScorer, graph: KnowledgeGraph, queries: QueryBatch, target: npt.NDArray[np.int32]) -> Floats:
+def _places(
+    scorer: VectorScorer, graph: KnowledgeGraph, queries: QueryBatch, target: npt.NDArray[np.int32], entities: Layers
+) -> Floats:
     """float64 `[m, 4]`: score, share, standing and margin of each question's `target`."""
-    entities = scorer.entity_vectors()
-    step = -(-graph.n // RIVALS)
-    rivals = entities[::step]
+    step = -(-len(entities.base) // RIVALS)
+    rivals = entities.base[::step]
     stated = graph.known(queries, splits=LEARNT)
     found = [np.empty((0, len(_PLACE)))]
     size = max(1, BLOCK // len(rivals))
@@ -118,7 +126,7 @@ def _places(scorer: VectorScorer, graph: KnowledgeGraph, queries: QueryBatch, ta
         scores = similarity(vectors, rivals, scorer.metric)
         barred = stated.take(rows).union(Ragged(np.arange(len(rows) + 1), target[rows]))
         row, value = barred.rows(), barred.values
-        here = value % step == 0
+        here = (value % step == 0) & (value < len(entities.base))
         scores[_ids(row[here], scores), _ids(value[here] // step, scores)] = -torch.inf
         open = scores > -torch.inf
         count = open.sum(1).clamp(min=1)

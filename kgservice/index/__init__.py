@@ -13,6 +13,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from kgservice.index.exact import ExactIndex
+from kgservice.index.layered import LayeredIndex
 from kgservice.ragged import Ragged
 from kgservice.similarity import Metric
 
@@ -93,4 +94,4 @@ def recall(index: Index, oracle: Index, queries: Tensor, k: int = 10) -> float:
     return float(np.sum(hits) / max(int((truth >= 0).sum()), 1))
 
 
-__all__ = ["ExactIndex", "Found", "Index", "build", "load", "recall"]
+__all__ = ["ExactIndex", "Found", "Index", "LayeredIndex", "build", "load", "recall"]

@@ -44,21 +44,26 @@ class ExactIndex:
         allow: npt.NDArray[np.bool_] | None = None,
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         """See `Index.search`."""
-        candidates, ids = self._vectors, None
+        candidates, ids, barred = self._vectors, None, None
         if allow is not None or self._removed.any():
             live = ~self._removed if allow is None else allow & ~self._removed
             ids = np.flatnonzero(live)
-            candidates = candidates[torch.from_numpy(ids)]
-            exclude = _renumber(exclude, ids) if exclude is not None else None
+            if len(ids) > len(live) // 2:  # cheaper to score the few others too than to copy the many
+                ids, barred = None, torch.from_numpy(~live)
+            else:
+                candidates = candidates[torch.from_numpy(ids)]
+                exclude = _renumber(exclude, ids) if exclude is not None else None
         with torch.inference_mode():
-            scores, places = self._tiles(vectors, candidates, k, exclude)
+            scores, places = self._tiles(vectors, candidates, k, exclude, barred)
         found, values = places.numpy().astype(np.int32), scores.numpy().astype(np.float32)
         if ids is not None and len(ids):
             found = ids[found].astype(np.int32)
         found[values == -np.inf] = -1
         return _padded(found, k, -1), _padded(values, k, -np.inf)
 
-    def _tiles(self, vectors: Tensor, candidates: Tensor, k: int, exclude: Ragged | None) -> tuple[Tensor, Tensor]:
+    def _tiles(
+        self, vectors: Tensor, candidates: Tensor, k: int, exclude: Ragged | None, barred: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         best = torch.empty(len(vectors), 0)
         places = torch.empty(len(vectors), 0, dtype=torch.int64)
         rows = torch.from_numpy(exclude.rows()) if exclude is not None else None
@@ -69,6 +74,8 @@ class ExactIndex:
             if rows is not None and hidden is not None:
                 inside = (hidden >= start) & (hidden < start + len(tile))
                 scores[rows[inside], hidden[inside] - start] = -torch.inf
+            if barred is not None:
+                scores.masked_fill_(barred[start : start + len(tile)], -torch.inf)
             values, local = _top(scores, k)
             merged = torch.cat([best, values], dim=1)
             numbers = torch.cat([places, local + start], dim=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from kgservice.errors import InvalidQuestion, RecipeError, UnknownRelation
 from kgservice.graph import KnowledgeGraph
+from kgservice.layers import Layers
 from kgservice.query import QueryBatch, Slot
 from kgservice.recipe import ModelSettings
 from kgservice.scorers.context import Context
@@ -89,6 +91,7 @@ class VectorScorer(nn.Module):
     competing: Tensor | None = None
     n: int
     r: int
+    _added: Tensor | None = None
 
     @classmethod
     @abstractmethod
@@ -136,6 +139,23 @@ class VectorScorer(nn.Module):
     def relation_penalty(self, relation: Tensor) -> Tensor:
         """float32 `[b]`: the same of a relation's row, for ids in `[0, 2r)`."""
 
+    @property
+    def grows(self) -> bool:
+        """Whether entities can be added to it after training, see `grown`."""
+        return False
+
+    def grown(self, rows: Tensor) -> Self:
+        """A scorer over the same weights that can also be asked about added entities, ids n and on.
+
+        Args:
+            rows: float32 `[a, w]`, as wide as what it keeps of an entity it is asked about.
+        """
+        if not self.grows:
+            raise InvalidQuestion(f"{type(self).__name__} takes no entities after its training")
+        grown = copy(self)
+        grown.n, grown._added = self.n + len(rows), rows
+        return grown
+
     def spread(self) -> Tensor | None:
         """float32 `[n]`: how uncertain each entity is, where the model keeps that; comparable within one model only."""
         return None
@@ -162,6 +182,11 @@ class VectorScorer(nn.Module):
             raise UnknownRelation(str(relation[(relation < 0) | (relation >= self.r)][0]), f"in [0, {self.r})")
         shift = self.r if queries.slot is Slot.SUBJECT else 0
         return torch.from_numpy(relation + shift).to(next(self.parameters()).device)
+
+    def _layered(self, table: Tensor, entities: np.ndarray) -> Tensor:
+        """float `[b, w]`: rows of a table, or of what was added behind it."""
+        ids = torch.from_numpy(self._valid(entities)).to(table.device)
+        return F.embedding(ids, table) if self._added is None else Layers(table, self._added).take(ids)
 
     def _valid(self, entities: np.ndarray) -> npt.NDArray[np.int64]:
         """int64 `[b]`: the same ids, all of entities there are."""
@@ -219,7 +244,7 @@ class TableScorer(VectorScorer):
         return self.entity
 
     def _rows(self, entities: np.ndarray) -> Tensor:
-        return F.embedding(torch.from_numpy(self._valid(entities)).to(self.entity.device), self.entity)
+        return self._layered(self.entity, entities)
 
 
 class EmbeddingScorer(TableScorer):
@@ -276,6 +301,11 @@ class EmbeddingScorer(TableScorer):
     def even_width(cls) -> bool:
         """Whether rows are pairs of real and imaginary parts."""
         return False
+
+    @property
+    def grows(self) -> bool:
+        """Where a row is the vector that competes: facts then tell both at once."""
+        return type(self).entity_vectors is TableScorer.entity_vectors
 
     def initial_relations(self, rows: int, scale: float) -> Tensor:
         """float32 `[rows, relation width]`."""

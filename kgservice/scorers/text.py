@@ -139,8 +139,13 @@ class TextScorer(VectorScorer):
         """See `VectorScorer.entity_penalty`."""
         return cubed(self.candidates(self.read[entity]), pairs=False)
 
+    @property
+    def grows(self) -> bool:
+        """An entity is what is read of its text."""
+        return True
+
     def _read_of(self, entities: npt.NDArray[Any]) -> Tensor:
-        return self.read[torch.from_numpy(self._valid(entities)).to(self.read.device)]
+        return self._layered(self.read, entities)
 
     def _thinned(self, read: Tensor) -> Tensor:
         return dropout(read, self.settings.input_dropout if self.training else 0)

@@ -137,6 +137,11 @@ class EntitySearch:
         """True if descriptions can be searched by meaning."""
         return self._dense is not None
 
+    @property
+    def encoder_name(self) -> str | None:
+        """What encoded the descriptions."""
+        return self._dense.encoder if self._dense is not None else None
+
     def warm(self) -> None:
         """Load the encoder now (seconds), so that no query waits for it."""
         if self._encoder is not None:

@@ -1,0 +1,303 @@
+"""Entities that were put: from the journal's documents to a grown graph, and to what each model keeps of them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from kgservice.answers import Pair, Question
+from kgservice.describing import described
+from kgservice.encoders import shared_encoder
+from kgservice.errors import InputError, InvalidQuestion
+from kgservice.graph import KnowledgeGraph
+from kgservice.grown import Additions, GrownGraph
+from kgservice.names import Names
+from kgservice.query import QueryBatch, Slot
+from kgservice.ragged import Ragged, offsets_of
+from kgservice.reading import Reading
+from kgservice.records import EntityRecord
+from kgservice.refining import partition, refined
+from kgservice.release import Release
+from kgservice.scorers.text import TextScorer
+from kgservice.search import EntitySearch, LayeredSearch, Remembering, Segment, segments
+from kgservice.served import AddedRows, ServedModel
+from kgservice.statements import Split, StatementTable
+from kgservice.store import Changes
+from kgservice.texts import TextKind, Texts
+from kgservice.vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
+
+Ids = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class AddedEntities:
+    """What was put, read for one graph.
+
+    Attributes:
+        graph: with them behind the base's own entities.
+        records: `a`, in the order of their ids.
+        documents: as they stand in the journal; equal documents need not be read twice.
+        facts: questions whose answer is an added entity, by the missing slot, and int64 which of the added it is.
+    """
+
+    graph: GrownGraph
+    records: Sequence[EntityRecord]
+    documents: Sequence[str]
+    facts: Mapping[Slot, tuple[QueryBatch, npt.NDArray[np.int64]]]
+
+    @classmethod
+    def read(cls, base: KnowledgeGraph, changes: Changes) -> AddedEntities:
+        """Read what was put for a graph; what names things that this graph does not hold is left out and logged.
+
+        Names that the graph holds itself are its own: what a newer release says of an entity goes before what was put.
+        """
+        own = base.entities.ids(list(changes.put)) >= 0 if changes.put else np.empty(0, bool)
+        put = {name: document for (name, document), held in zip(changes.put.items(), own, strict=True) if not held}
+        vocabulary = base.entities.extend(list(put))
+        names = vocabulary.names_of(np.arange(base.n, len(vocabulary)))
+        documents = [put[name] for name in names]
+        records = [EntityRecord.of_json(json.loads(document)) for document in documents]
+        erased = np.zeros(len(vocabulary), dtype=bool)
+        gone = vocabulary.ids(sorted(changes.erased)) if changes.erased else np.empty(0, np.int32)
+        erased[gone[gone >= 0]] = True
+        resolving = Names.entities(vocabulary, base.prefixes, "in this release", erased)
+        relations = Names.relations(base.relations, base.prefixes, "in this release")
+        types = Names.types(base.types.vocabulary, base.prefixes, "in this release")
+        reading = Reading(base, resolving, relations)
+        facts = _facts(reading, records)
+        additions = Additions(
+            vocabulary,
+            _statements(facts, base.n),
+            _texts(records, base.n),
+            _types(records, types),
+        )
+        return cls(GrownGraph.grow(base, additions, erased), records, documents, facts)
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """The place of each document."""
+        return {document: place for place, document in enumerate(self.documents)}
+
+    def grow(
+        self, learnt: Mapping[str, ServedModel], former: Mapping[str, ServedModel], before: AddedEntities | None
+    ) -> dict[str, ServedModel]:
+        """Models with these entities.
+
+        Args:
+            learnt: as the release keeps them.
+            former: the same as they were grown before.
+            before: the entities that those have; what has not changed since is not computed again.
+        """
+        then = np.array([before.places.get(one, -1) if before else -1 for one in self.documents], dtype=np.int64)
+        return {name: self._grow(model, former[name], then) for name, model in learnt.items()}
+
+    def _grow(self, learnt: ServedModel, former: ServedModel, then: npt.NDArray[np.int64]) -> ServedModel:
+        fresh, kept = np.flatnonzero(then < 0), np.flatnonzero(then >= 0)
+        made = _made(learnt, self, fresh)
+        if former.added is None or not len(kept):
+            return learnt.grown(made)
+        # What was made now, and what was there, in the order of ids.
+        order = torch.from_numpy(np.argsort(np.concatenate([fresh, kept])))
+        was = former.added.take(then[kept])
+        joined = AddedRows(
+            torch.cat([made.rows, was.rows])[order],
+            torch.cat([made.vectors, was.vectors])[order],
+            np.concatenate([made.able, was.able])[order.numpy()],
+        )
+        return learnt.grown(joined)
+
+
+def _made(learnt: ServedModel, entities: AddedEntities, fresh: npt.NDArray[np.int64]) -> AddedRows:
+    """What a model keeps of some of the added: its guess from their texts, and their facts."""
+    scorer, table, n = learnt.scorer, learnt.vectors.base, entities.graph.base.n
+    a, d = len(fresh), table.shape[1]
+    if not scorer.grows or not a:
+        width = scorer.read.shape[1] if isinstance(scorer, TextScorer) else d
+        return AddedRows(torch.zeros(a, width), torch.zeros(a, d), np.zeros(a, dtype=bool))
+    with torch.inference_mode():
+        if isinstance(scorer, TextScorer):
+            settings = scorer.settings
+            texts = described(entities.graph.added, settings.template, settings.language, fresh + n)
+            rows = torch.from_numpy(scorer.read_texts(texts))
+            guess = scorer.candidates(rows)
+            able = np.array([bool(text) for text in texts])
+        else:
+            rows, guess, able = None, table.mean(0).expand(a, d), np.zeros(a, dtype=bool)
+        queries, owner = _questions(learnt, entities, fresh)
+        competition = partition(queries, table, scorer.metric)
+    able[owner.numpy()] = True
+    guess, queries, competition = guess.clone(), queries.clone(), competition.clone()  # for gradients
+    vectors = refined(guess, owner, queries, competition, metric=scorer.metric, variance=learnt.variance)
+    return AddedRows(vectors if rows is None else rows, vectors, able)
+
+
+def _questions(learnt: ServedModel, entities: AddedEntities, fresh: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """What the facts of some of the added ask, float32 `[f, d]`, and int64 `[f]` the place in `fresh` of whose fact it is.
+
+    A fact that links two added entities is known, but tells nothing yet of either.
+    """
+    n = entities.graph.base.n
+    place = np.full(len(entities.records), -1, dtype=np.int64)
+    place[fresh] = np.arange(len(fresh))
+    vectors, owners = [torch.empty(0, learnt.vectors.base.shape[1])], [np.empty(0, np.int64)]
+    for batch, owner in entities.facts.values():
+        rows = np.flatnonzero((batch.anchor < n) & (place[owner] >= 0))
+        if len(rows):
+            vectors.append(learnt.scorer.query_vectors(batch.take(rows)))
+            owners.append(place[owner[rows]])
+    return torch.cat(vectors), torch.from_numpy(np.concatenate(owners))
+
+
+def _facts(reading: Reading, records: Sequence[EntityRecord]) -> dict[Slot, tuple[QueryBatch, npt.NDArray[np.int64]]]:
+    asked: dict[Slot, list[tuple[Question, int]]] = defaultdict(list)
+    lost = 0
+    for place, record in enumerate(records):
+        for fact in record.facts:
+            try:
+                reading.batch(fact.slot, [fact])
+            except InputError:
+                lost += 1
+                continue
+            asked[fact.slot].append((fact, place))
+    if lost:
+        logger.warning("%d statements of entities that were put name what this release does not hold", lost)
+    return {
+        slot: (reading.batch(slot, [fact for fact, _ in rows]), np.array([place for _, place in rows], np.int64))
+        for slot, rows in asked.items()
+    }
+
+
+def _statements(facts: Mapping[Slot, tuple[QueryBatch, npt.NDArray[np.int64]]], n: int) -> StatementTable:
+    if not facts:
+        return StatementTable.empty()
+    columns: dict[str, list[npt.NDArray[np.int32]]] = defaultdict(list)
+    for slot, (batch, owner) in facts.items():
+        entity = (owner + n).astype(np.int32)
+        columns["subject"].append(entity if slot is Slot.SUBJECT else batch.subject)
+        columns["relation"].append(batch.relation)
+        columns["object"].append(entity if slot is Slot.OBJECT else batch.object)
+        columns["qualifier_relation"].append(batch.qualifier_relation.values)
+        columns["qualifier_value"].append(batch.qualifier_value.values)
+        columns["pairs"].append(batch.qualifier_value.lengths.astype(np.int32))
+    whole = {name: np.concatenate(parts) for name, parts in columns.items()}
+    pairs = whole.pop("pairs")
+    return StatementTable.build(
+        **whole, qualifier_offset=offsets_of(pairs), split=np.full(len(pairs), Split.CONTEXT, dtype=np.int8)
+    )
+
+
+def _texts(records: Sequence[EntityRecord], n: int) -> Texts:
+    rows = [
+        (n + place, int(kind), code, text)
+        for place, one in enumerate(records)
+        for kind, texts in (
+            (TextKind.LABEL, one.labels),
+            (TextKind.DESCRIPTION, one.descriptions),
+            (TextKind.ALIAS, one.aliases),
+        )
+        for code, text in texts
+        if text
+    ]
+    owner, kinds, codes, texts = zip(*rows, strict=True) if rows else ((), (), (), ())
+    return Texts.build(owner, kinds, pa.array(codes, pa.large_string()), pa.array(texts, pa.large_string()))
+
+
+def canonical(record: EntityRecord, id: str, reading: Reading, types: Names) -> EntityRecord:
+    """A record by full names, so that every release reads it alike.
+
+    Args:
+        record: as it was given.
+        id: its full name.
+        reading: of the graph whose names it uses.
+        types: the graph's.
+
+    Raises:
+        UnknownName: a relation, an entity or a type that the graph does not hold; with the closest names.
+        InvalidQuestion: a statement that is none, or that names a literal in a qualifier.
+    """
+    entities, relations = reading.entities, reading.relations
+    facts = []
+    for fact in record.facts:
+        batch = reading.batch(fact.slot, [fact])
+        if not reading.graph.linking[batch.relation].all():
+            raise InvalidQuestion(
+                f"{fact.relation!r} links no entities: what is put beside an entity are statements that link it to others"
+            )
+        if (batch.qualifier_value.values < 0).any():
+            raise InvalidQuestion(
+                f"the qualifiers of what is put must be entities; those of {fact.relation!r} hold a literal"
+            )
+        pairs = zip(batch.qualifier_relation.values.tolist(), batch.qualifier_value.values.tolist(), strict=True)
+        ends = {
+            part: entities.vocabulary.name(int(getattr(batch, part)[0])) if getattr(batch, part)[0] >= 0 else None
+            for part in ("subject", "object")
+        }
+        qualifiers = tuple(
+            Pair(relations.vocabulary.name(relation), entities.vocabulary.name(value)) for relation, value in pairs
+        )
+        facts.append(
+            Question(ends["subject"], relations.vocabulary.name(int(batch.relation[0])), ends["object"], qualifiers)
+        )
+    kinds = tuple(types.vocabulary.name(types.resolve(name)) for name in record.types)
+    return EntityRecord(id, record.labels, record.descriptions, record.aliases, kinds, tuple(facts))
+
+
+class ReleaseSearch:
+    """The search index of a release, and behind it those of what was put since; safe from many threads.
+
+    Args:
+        release: where the index lies.
+    """
+
+    def __init__(self, release: Release) -> None:
+        self._release = release
+        self._lock = threading.Lock()
+        self._segments: list[Segment] = []
+        self._encoder: Remembering | None = None
+
+    @cached_property
+    def base(self) -> EntitySearch:
+        """The release's own, opened at first use."""
+        with self._lock:
+            return EntitySearch.open(self._release.folder / "search", self._release.graph)
+
+    def over(self, added: AddedEntities) -> LayeredSearch:
+        """With what was put; of former calls is kept what still stands."""
+        base, graph = self.base, added.graph
+        with self._lock:
+            if base.encoder_name and self._encoder is None:
+                self._encoder = Remembering(shared_encoder(base.encoder_name))
+            self._segments = segments(self._segments, added.documents, partial(_alone, graph.base), self._encoder)
+            ids = {document: graph.base.n + place for document, place in added.places.items()}
+            return LayeredSearch(base, self._segments, ids, graph.erased)
+
+
+def _alone(base: KnowledgeGraph, documents: Sequence[str]) -> KnowledgeGraph:
+    """Entities that were put, numbered by their places among the documents, which are sorted by name; without statements."""
+    records = [EntityRecord.of_json(json.loads(document)) for document in documents]
+    types = Names.types(base.types.vocabulary, base.prefixes, "in this release")
+    return KnowledgeGraph(
+        Vocabulary([pa.array([one.id for one in records], pa.large_string())]),
+        base.relations,
+        StatementTable.empty(),
+        _texts(records, 0),
+        types=replace(base.types, of_entity=_types(records, types)),
+        prefixes=base.prefixes,
+    )
+
+
+def _types(records: Sequence[EntityRecord], types: Names) -> Ragged:
+    return Ragged.of([sorted({types.find(name) for name in one.types} - {-1}) for one in records])

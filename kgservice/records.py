@@ -1,0 +1,93 @@
+"""An entity as people put it: names, texts, types and a few statements, in their words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from kgservice.answers import Pair, Question
+from kgservice.errors import InvalidQuestion
+from kgservice.query import Slot
+
+Texts = tuple[tuple[str, str], ...]
+"""Pairs of a language and a text."""
+
+
+@dataclass(frozen=True)
+class EntityRecord:
+    """What is put of one entity.
+
+    Attributes:
+        id: an IRI, a CURIE or an id.
+        labels, descriptions, aliases: by language; of aliases several in one language.
+        types: of the graph, by id, CURIE or IRI.
+        facts: statements with a hole where the entity itself stands, as subject or as object.
+    """
+
+    id: str
+    labels: Texts = ()
+    descriptions: Texts = ()
+    aliases: Texts = ()
+    types: tuple[str, ...] = ()
+    facts: tuple[Question, ...] = ()
+
+    def __post_init__(self) -> None:
+        for place, fact in enumerate(self.facts):
+            if fact.described or fact.slot not in (Slot.SUBJECT, Slot.OBJECT):
+                raise InvalidQuestion(
+                    f"statement {place} of {self.id!r} must name a relation and either its subject or its object; the entity "
+                    "itself stands in the place left out"
+                )
+
+    def named(self, id: str) -> Self:
+        """The same under another id."""
+        return replace(self, id=id)
+
+    def to_json(self) -> str:
+        """One document, for the journal and for files; `of_json` reads it."""
+        document = {
+            "id": self.id,
+            "labels": dict(self.labels),
+            "descriptions": dict(self.descriptions),
+            "aliases": _listed(self.aliases),
+            "types": list(self.types),
+            "statements": [_statement(fact) for fact in self.facts],
+        }
+        return json.dumps({key: value for key, value in document.items() if value}, ensure_ascii=False)
+
+    @classmethod
+    def of_json(cls, document: Mapping[str, Any]) -> Self:
+        """From a document that was checked, such as a request's body or one that `to_json` wrote."""
+        return cls(
+            id=document["id"],
+            labels=tuple(document.get("labels", {}).items()),
+            descriptions=tuple(document.get("descriptions", {}).items()),
+            aliases=tuple((code, text) for code, texts in document.get("aliases", {}).items() for text in texts),
+            types=tuple(document.get("types", ())),
+            facts=tuple(
+                Question(
+                    one.get("subject"),
+                    one["relation"],
+                    one.get("object"),
+                    tuple(Pair(pair["relation"], pair["value"]) for pair in one.get("qualifiers", ())),
+                )
+                for one in document.get("statements", ())
+            ),
+        )
+
+
+def _listed(aliases: Texts) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for code, text in aliases:
+        found.setdefault(code, []).append(text)
+    return found
+
+
+def _statement(fact: Question) -> dict[str, Any]:
+    parts = {"subject": fact.subject, "relation": fact.relation, "object": fact.object}
+    shown: dict[str, Any] = {part: name for part, name in parts.items() if name}
+    if fact.qualifiers:
+        shown["qualifiers"] = [{"relation": pair.relation, "value": pair.value} for pair in fact.qualifiers]
+    return shown

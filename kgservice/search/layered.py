@@ -1,0 +1,169 @@
+"""Search over a release and over what was put since: small indexes of their own behind the release's, merged as they grow."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from kgservice.encoders import TextEncoder
+from kgservice.graph import KnowledgeGraph
+from kgservice.search.entity_search import MAX_K, EntitySearch
+from kgservice.search.hits import Hit, Hits, Mode
+
+GraphOf = Callable[[Sequence[str]], KnowledgeGraph]
+"""The documents given, and nothing else, as a graph whose ids are their places."""
+
+
+@dataclass
+class Remembering:
+    """An encoder that encodes no text twice.
+
+    Attributes:
+        encoder: does it.
+        known: vectors by text.
+    """
+
+    encoder: TextEncoder
+    known: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """See `TextEncoder`."""
+        return self.encoder.name
+
+    @property
+    def width(self) -> int:
+        """See `TextEncoder`."""
+        return self.encoder.width
+
+    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """See `TextEncoder.encode`."""
+        fresh = [text for text in dict.fromkeys(texts) if text not in self.known]
+        if fresh:
+            self.known.update(zip(fresh, self.encoder.encode(fresh), strict=True))
+        return np.stack([self.known[text] for text in texts]) if texts else np.empty((0, self.width), np.float32)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Some of what was put, searchable."""
+
+    documents: Sequence[str]
+    search: EntitySearch
+
+    @classmethod
+    def build(cls, documents: Sequence[str], graph_of: GraphOf, encoder: TextEncoder | None) -> Segment:
+        """Index them; the files are gone once they are mapped."""
+        graph = graph_of(documents)
+        with tempfile.TemporaryDirectory(prefix="kgservice-added-") as folder:
+            EntitySearch.build(graph, Path(folder), encoder)
+            return cls(documents, EntitySearch.open(Path(folder), graph, encoder=encoder))
+
+
+def segments(
+    former: Sequence[Segment], documents: Sequence[str], graph_of: GraphOf, encoder: TextEncoder | None
+) -> list[Segment]:
+    """The segments over these documents: former ones, and a new one for those that are in none.
+
+    One is joined with the one before it while that is less than twice as large, so that there are few, and each document is
+    indexed a few times at most.
+    """
+    wanted = set(documents)
+    kept = [one for one in former if not wanted.isdisjoint(one.documents)]
+    fresh = wanted.difference(*(one.documents for one in kept))
+    if not fresh:
+        return kept
+    while kept and len(kept[-1].documents) < 2 * len(fresh):
+        fresh |= wanted.intersection(kept.pop().documents)
+    return [*kept, Segment.build([document for document in documents if document in fresh], graph_of, encoder)]
+
+
+class LayeredSearch:
+    """As `EntitySearch`, over all layers.
+
+    Args:
+        base: over the release's own entities.
+        segments: over what was put.
+        ids: the entity of every document that still stands; others are not shown.
+        erased: bool `[n]`, entities that are not shown.
+    """
+
+    def __init__(
+        self,
+        base: EntitySearch,
+        segments: Sequence[Segment],
+        ids: Mapping[str, int],
+        erased: npt.NDArray[np.bool_],
+    ) -> None:
+        self.base, self._erased = base, erased
+        self._segments = [(one, np.array([ids.get(document, -1) for document in one.documents])) for one in segments]
+
+    @property
+    def has_dense(self) -> bool:
+        """See `EntitySearch.has_dense`."""
+        return self.base.has_dense
+
+    def warm(self) -> None:
+        """See `EntitySearch.warm`."""
+        self.base.warm()
+
+    def search(
+        self, query: str, *, k: int = 10, language: str = "en", types: Sequence[int] = (), mode: Mode = "auto"
+    ) -> Hits:
+        """See `EntitySearch.search`."""
+        return self.search_many([query], k=k, language=language, types=types, mode=mode)[0]
+
+    def search_many(
+        self,
+        queries: Sequence[str],
+        *,
+        k: int = 10,
+        language: str = "en",
+        types: Sequence[int] = (),
+        mode: Mode = "auto",
+    ) -> list[Hits]:
+        """See `EntitySearch.search_many`."""
+        found = self._shown(self.base, np.arange(len(self._erased)), self._erased, queries, k, language, types, mode)
+        for segment, ids in self._segments:
+            more = self._shown(segment.search, ids, ids < 0, queries, k, language, types, mode)
+            found = [
+                Hits(sorted([*one, *other], key=_order)[:k], one.mode) for one, other in zip(found, more, strict=True)
+            ]
+        return found
+
+    @staticmethod
+    def _shown(
+        search: EntitySearch,
+        ids: npt.NDArray[np.integer],
+        hidden: npt.NDArray[np.bool_],
+        queries: Sequence[str],
+        k: int,
+        language: str,
+        types: Sequence[int],
+        mode: Mode,
+    ) -> list[Hits]:
+        """The best `k` of one layer that may be shown, under the ids of all layers."""
+        wide = k
+        while True:
+            found = search.search_many(queries, k=wide, language=language, types=types, mode=mode)
+            shown = [
+                Hits([_moved(hit, int(ids[hit.entity])) for hit in hits if not hidden[hit.entity]], hits.mode)
+                for hits in found
+            ]
+            enough = all(len(one) >= k or len(every) < wide for one, every in zip(shown, found, strict=True))
+            if enough or wide == MAX_K:
+                return [Hits(one[:k], one.mode) for one in shown]
+            wide = min(MAX_K, 2 * wide + 16)
+
+
+def _moved(hit: Hit, entity: int) -> Hit:
+    return replace(hit, entity=entity)
+
+
+def _order(hit: Hit) -> tuple[float, int]:
+    return -hit.score, hit.entity
