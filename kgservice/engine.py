@@ -6,6 +6,7 @@ It gives out the frozen dataclasses of `answers`, with labels beside ids and the
 from __future__ import annotations
 
 import logging
+import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -62,10 +63,11 @@ class Engine:
         self._learnt: Mapping[str, ServedModel] = former._learnt if former else _opened(release)
         self._added = AddedEntities.read(release.graph, self._changes) if self.revision else None
         self.graph: KnowledgeGraph = self._added.graph if self._added else release.graph
-        self._models = self._learnt
-        if self._added:
-            grown = (former._models, former._added) if former else (self._learnt, None)
-            self._models = self._added.grow(self._learnt, *grown)
+        # The nearest engine before this one whose models are grown; what they have is not computed again.
+        self._former: Engine | None = former if former is None or former._grown else former._former
+        self._grown: bool = self._added is None
+        self._made = self._learnt
+        self._growing = threading.Lock()
         where = f"in release {release.id}"
         graph = self.graph
         self.entities = Names.entities(graph.entities, graph.prefixes, f"{where} ({graph.n:,} entities)", graph.erased)
@@ -74,12 +76,6 @@ class Engine:
         self._reading = Reading(graph, self.entities, self.relations)
         self._views = Views(graph, self.entities, self.relations, self.types)
         self._completion = Completion(graph, self._views, self.release_name)
-        told = {
-            name: release.metrics(name)["types"]["micro_f1"]
-            for name, one in self._models.items()
-            if len(one.type_head.types)
-        }
-        self._routing = Routing(release.id, self._models, told)
         self._search: ReleaseSearch = former._search if former else ReleaseSearch(release)
 
     @classmethod
@@ -96,8 +92,37 @@ class Engine:
         return engine.revised(changes) if changes and changes.revision else engine
 
     def revised(self, changes: Changes) -> Engine:
-        """An engine over the same release and models after other changes; this one answers on as it did."""
+        """An engine over the same release and models after other changes; this one answers on as it did.
+
+        What was put is read by the models at the first question, or when `grow` is called.
+        """
         return Engine(self.release, changes, former=self)
+
+    def grow(self) -> Engine:
+        """Have the models read what was put, so that no question waits for it."""
+        assert self._models is not None
+        return self
+
+    @cached_property
+    def _models(self) -> Mapping[str, ServedModel]:
+        if self._added is None:
+            return self._learnt
+        with self._growing:
+            if not self._grown:
+                before = self._former
+                then = (before._models, before._added) if before else (self._learnt, None)
+                self._made = self._added.grow(self._learnt, *then)
+                self._grown, self._former = True, None
+            return self._made
+
+    @cached_property
+    def _routing(self) -> Routing:
+        told = {
+            name: self.release.metrics(name)["types"]["micro_f1"]
+            for name, model in self._learnt.items()
+            if len(model.type_head.types)
+        }
+        return Routing(self.release.id, self._models, told)
 
     def record(self, record: EntityRecord) -> EntityRecord:
         """An entity that is to be put, by full names.

@@ -6,6 +6,7 @@
     ├── InputError                  what was given is wrong; HTTP 4xx, exit status 2
     │   ├── MalformedStatement      a line of a file does not parse
     │   ├── InvalidQuestion         not exactly one hole, k out of range, ...
+    │   ├── Erased                  a name that must not be used again
     │   ├── UnknownName
     │   │   ├── UnknownEntity
     │   │   ├── UnknownRelation
@@ -63,6 +64,10 @@ class MalformedStatement(InputError):
 
 class InvalidQuestion(InputError):
     """A question or a request that has no meaning."""
+
+
+class Erased(InputError):
+    """The name was erased, and stays so."""
 
 
 class UnknownName(InputError):

@@ -8,7 +8,7 @@ relative to those of the entities most alike (Lei et al. 2018, "Distribution-fre
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +206,18 @@ class Estimates:
             stated[nearest],
             np.take_along_axis(kernel, nearest, axis=1),
         )
+
+    def renumbered(self, number: Ids) -> Estimates:
+        """Without some entities, the others by new numbers.
+
+        Args:
+            number: int32 `[n]`, the new id of each, −1 of one that is gone.
+        """
+        kept = number[self.entity] >= 0
+        place = np.repeat(np.arange(len(self.relation)), np.diff(self.offset))[kept]
+        offset = offsets_of(np.bincount(place, minlength=len(self.relation)))
+        columns = {name: getattr(self, name)[kept] for name in ("value", "residual", "weight")}
+        return replace(self, offset=offset, entity=number[self.entity[kept]], **columns)
 
     def _back(self, place: int, target: Floats) -> Floats:
         return _back(target, bool(self.log[place]))

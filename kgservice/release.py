@@ -225,6 +225,21 @@ class ReleaseStore:
             raise UnknownRelease("the previous one", f"in {self.folder}: nothing to roll back to")
         return self.activate(earlier[-1])
 
+    def supersede(self, id: str, by: Release) -> None:
+        """Put a release in the place of another, which is removed; where that was current or was once, this one is."""
+        current = self.current_id() == id
+        history = self.folder / "HISTORY"
+        if history.exists():
+            lines = [by.id if line == id else line for line in history.read_text(encoding="ascii").split()]
+            staging = self.folder / f".history-{os.getpid()}"
+            _write_synced(staging, "".join(f"{line}\n" for line in lines).encode())
+            staging.replace(history)
+        if current:
+            self.activate(by.id)
+        if by.id != id:
+            shutil.rmtree(self.folder / id)
+            _sync(self.folder)
+
     def _sweep(self) -> None:
         """Remove what killed builds left behind; a staging folder names its process."""
         for path in self.folder.glob(".staging-*"):

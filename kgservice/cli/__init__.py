@@ -26,7 +26,9 @@ COMMANDS = {
     "search": ("kgservice.cli.ask:search", "Find entities by name or meaning."),
     "types": ("kgservice.cli.ask:types", "Tell which types an entity has."),
     "show": ("kgservice.cli.ask:show", "Show what the graph holds about an entity."),
-    "release": ("kgservice.cli.release:release", "List, verify, activate and roll back releases."),
+    "add": ("kgservice.cli.changes:add", "Put entities into what is served, without training."),
+    "erase": ("kgservice.cli.changes:erase", "Erase entities from what is served, for good."),
+    "release": ("kgservice.cli.release:release", "List, verify, activate, roll back and purge releases."),
     "serve": ("kgservice.cli.serve:serve", "Serve the current release over REST."),
     "doctor": ("kgservice.cli.doctor:doctor", "Check the installation and say how to mend it."),
 }

@@ -1,4 +1,4 @@
-"""`release list|verify|activate|rollback` and `index`."""
+"""`release list|verify|activate|rollback|purge` and `index`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def release() -> None:
-    """List, verify, activate and roll back releases."""
+    """List, verify, activate, roll back and purge releases."""
 
 
 @release.command("list")
@@ -50,6 +50,20 @@ def verify(id: str | None) -> None:
 def activate(id: str) -> None:
     """Make a release the current one."""
     click.echo(f"current: {_store().activate(id).id}")
+
+
+@release.command()
+def purge() -> None:
+    """Rewrite every release that holds what was erased, so that no file does; the former ones are removed."""
+    from kgservice.pipeline import purge
+    from kgservice.resources import home
+
+    done = 0
+    for former, made in purge(_store(), home()):
+        click.echo(f"{former} is now {made}")
+        done += 1
+    if not done:
+        click.echo("no release holds anything that was erased")
 
 
 @release.command()

@@ -6,21 +6,29 @@ was. The release appears at the end in one step; until then the former one serve
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kgservice import imports
+from kgservice.erasing import without
 from kgservice.graph import KnowledgeGraph
 from kgservice.pipeline.graphs import prepare_graph
 from kgservice.pipeline.learning import learn, validation
 from kgservice.pipeline.measuring import TrainedModel, measured
+from kgservice.pipeline.purging import purge
 from kgservice.pipeline.sealing import reindex, seal
 from kgservice.pipeline.stages import stage
 from kgservice.recipe import Recipe
 from kgservice.release import Release, ReleaseStore
+from kgservice.store import Changes, Journal
 from kgservice.training.loop import History
 
-__all__ = ["TrainedModel", "build", "learn", "prepare_graph", "reindex", "train", "validation"]
+logger = logging.getLogger(__name__)
+
+__all__ = ["TrainedModel", "build", "learn", "prepare_graph", "purge", "reindex", "train", "validation"]
 
 
 def build(recipe: Recipe, home: Path, *, base: Path, activate: bool = True, former: Release | None = None) -> Release:
@@ -33,11 +41,21 @@ def build(recipe: Recipe, home: Path, *, base: Path, activate: bool = True, form
         activate: make it the current release.
         former: a release whose models of the same names these start from.
     """
-    graph = prepare_graph(recipe, home, base)
+    store = ReleaseStore(home / "releases")
+    graph = _without_erased(prepare_graph(recipe, home, base), Journal(store.folder).changes())
     trained = [train(recipe, name, graph, home, base=base, former=former) for name in recipe.models]
     trained.sort(key=lambda model: -model.validation_mrr)
-    release = seal(recipe, graph, trained, ReleaseStore(home / "releases"), cache=home / "encoded")
-    return ReleaseStore(home / "releases").activate(release.id) if activate else release
+    release = seal(recipe, graph, trained, store, cache=home / "encoded")
+    return store.activate(release.id) if activate else release
+
+
+def _without_erased(graph: KnowledgeGraph, changes: Changes) -> KnowledgeGraph:
+    """What was erased from what is served does not come back with the next release."""
+    gone = graph.entities.ids(sorted(changes.erased)) if changes.erased else np.empty(0, np.int32)
+    if not (gone >= 0).any():
+        return graph
+    logger.info("%d erased entities are left out", int((gone >= 0).sum()))
+    return without(graph, gone[gone >= 0])[0]
 
 
 def train(

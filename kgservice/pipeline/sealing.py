@@ -28,14 +28,10 @@ def seal(
         for model in trained:
             _write_model(recipe, model, folder / "models" / model.name)
         with stage("search index"):
-            _write_search(recipe, graph, folder / "search", cache)
+            write_search(recipe.search.encoder, graph, folder / "search", cache)
         with stage("report"):
             _write_report(recipe, graph, trained, folder / "report.html")
-        with stage("canaries"):
-            engine = Engine(Release(folder, details))
-            held_out = graph.statements.take(graph.statements.split != Split.TRAIN)
-            canaries = engine.canaries(held_out if len(held_out) else graph.statements)
-            write_json(folder / "canary.json", canaries)
+        write_canaries(Release(folder, details), graph)
 
     details = {
         "recipe": {"name": recipe.name, "description": recipe.description, "hash": recipe.content_hash},
@@ -77,6 +73,23 @@ def reindex(store: ReleaseStore, id: str | None, model: str | None, spec: str) -
     return store.write(fill, details), figures
 
 
+def write_canaries(release: Release, graph: KnowledgeGraph) -> None:
+    """Ask questions about held-out statements, and keep the answers for `Engine.replay_canaries`."""
+    with stage("canaries"):
+        held_out = graph.statements.take(graph.statements.split != Split.TRAIN)
+        canaries = Engine(release).canaries(held_out if len(held_out) else graph.statements)
+        write_json(release.folder / "canary.json", canaries)
+
+
+def write_search(encoder: str | None, graph: KnowledgeGraph, folder: Path, cache: Path) -> None:
+    """The search index, with vectors by an encoder of this name, or with none."""
+    from kgservice.encoders.text import open_encoder
+    from kgservice.search import EntitySearch
+
+    with_vectors = encoder not in (None, "none")
+    EntitySearch.build(graph, folder, open_encoder(str(encoder), cache) if with_vectors else None, progress=True)
+
+
 def _write_model(recipe: Recipe, model: TrainedModel, folder: Path) -> None:
     from safetensors.torch import save_file
 
@@ -94,14 +107,6 @@ def _write_model(recipe: Recipe, model: TrainedModel, folder: Path) -> None:
     write_json(folder / "metrics.json", model.metrics)
     card = model_card(alone, model.name, [model.metrics], calibrations=model.calibrations)
     (folder / "README.md").write_text(card, encoding="utf-8")
-
-
-def _write_search(recipe: Recipe, graph: KnowledgeGraph, folder: Path, cache: Path) -> None:
-    from kgservice.encoders.text import open_encoder
-    from kgservice.search import EntitySearch
-
-    name = recipe.search.encoder
-    EntitySearch.build(graph, folder, None if name == "none" else open_encoder(name, cache), progress=True)
 
 
 def _write_report(recipe: Recipe, graph: KnowledgeGraph, trained: list[TrainedModel], path: Path) -> None:

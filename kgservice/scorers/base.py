@@ -76,6 +76,7 @@ class VectorScorer(nn.Module):
         mixed: whether its layers are trained in mixed precision where the objective's products are; tables are not.
         inductive: whether it answers for entities of no training statement, by what else is known of them.
         reads_types: whether an entity's stated types are in its vector, which then cannot be asked for them.
+        by_entity: names of the weights that have a row per entity.
         n, r: entities and relations.
         competing: int64 `[n]` or None: the row of each entity among the candidates of `logits`, −1 where it does not compete;
             None where all do, in order.
@@ -88,6 +89,7 @@ class VectorScorer(nn.Module):
     mixed: ClassVar[bool] = False
     inductive: ClassVar[bool] = False
     reads_types: bool = False
+    by_entity: ClassVar[tuple[str, ...]] = ()
     competing: Tensor | None = None
     n: int
     r: int
@@ -202,6 +204,7 @@ class VectorScorer(nn.Module):
 class TableScorer(VectorScorer):
     """A scorer with one row per entity, in `entity`, float32 `[n, width]`."""
 
+    by_entity: ClassVar[tuple[str, ...]] = ("entity",)
     entity: nn.Parameter
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ from kgservice.server.batching import Batches
 from kgservice.server.envelope import Envelope
 from kgservice.server.holder import EngineHolder
 from kgservice.server.pages import pages
-from kgservice.server.routes import entities, health, questions, releases
+from kgservice.server.routes import changes, entities, health, questions, releases
 from kgservice.server.service import Service
 from kgservice.server.settings import ServerSettings
 from kgservice.server.work import Workers
@@ -59,7 +59,7 @@ def create_app(engine: Engine | EngineHolder, settings: ServerSettings) -> FastA
     )
     workers = Workers(settings.threads, settings.max_waiting)
     app.state.service = Service(settings, holder, workers, Batches(workers))
-    for routes in (questions, entities, releases, health):
+    for routes in (questions, entities, changes, releases, health):
         app.include_router(routes.router)
     if settings.docs:
         app.include_router(pages(app))
@@ -70,7 +70,7 @@ def create_app(engine: Engine | EngineHolder, settings: ServerSettings) -> FastA
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.cors_origins),
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["Content-Type", "If-None-Match", "X-Request-Id"],
             expose_headers=["ETag", "X-Request-Id"],
         )

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 from pydantic_core import PydanticCustomError
 
 from kgservice.answers import MAX_K, MAX_PAIRS, MAX_STATEMENTS, Described, Pair, Question, Statement
+from kgservice.records import EntityRecord
 from kgservice.server.problems import RequestProblem
 
 
@@ -192,6 +193,51 @@ CompleteBody = Annotated[
 ClassifyBody = Annotated[
     Annotated[ClassifyOne, Tag("one")] | Annotated[ClassifyMany, Tag("many")], _many_if("statements")
 ]
+
+
+Text = Annotated[str, Field(min_length=1, max_length=2048)]
+LongText = Annotated[str, Field(min_length=1, max_length=20_000)]
+Code = Annotated[str, Field(pattern=r"^([A-Za-z0-9-]{1,35})?$")]
+Id = Annotated[
+    Name, Field(pattern=r"^[^\s<>\"{}|\\^`\x00-\x1f]+$", description="An IRI, a CURIE or an id, without blanks.")
+]
+
+
+class FactBody(Closed):
+    """A statement about the entity that is put: `object` where that is its subject, `subject` where it is its object."""
+
+    subject: Name | None = Field(None, description="The entity that is linked to the one put.")
+    relation: Name = Field(description="What links the two.")
+    object: Name | None = Field(None, description="The entity that the one put is linked to.")
+    qualifiers: Pairs = []
+
+
+class RecordBody(Closed):
+    """What is put of an entity: names, texts, types, and statements that link it to entities of the release."""
+
+    labels: dict[Code, Text] = Field({}, max_length=500, description="What people call it, by language.")
+    descriptions: dict[Code, LongText] = Field({}, max_length=500, description="What it is, by language.")
+    aliases: dict[Code, Annotated[list[Text], Field(max_length=100)]] = Field(
+        {}, max_length=500, description="Other names, by language."
+    )
+    types: Names = Field([], description="Its types, of those that the release has.")
+    statements: list[FactBody] = Field([], max_length=1000, description="What links it to others.")
+
+    def record(self, id: str) -> EntityRecord:
+        """As the engine takes it."""
+        return EntityRecord.of_json({"id": id, **self.model_dump(exclude={"id"})})
+
+
+class NamedRecordBody(RecordBody):
+    """The same, with its name."""
+
+    id: Id
+
+
+class RecordsBody(Closed):
+    """Many entities."""
+
+    entities: list[NamedRecordBody] = Field(min_length=1, description="All of them are put, or none.")
 
 
 class SearchQuery(Closed):

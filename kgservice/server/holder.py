@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Self
 
 import anyio
@@ -13,6 +15,7 @@ import anyio.to_thread
 from kgservice.engine import Engine
 from kgservice.errors import DataError, KGServiceError
 from kgservice.release import Release, ReleaseStore
+from kgservice.store import Journal
 
 logger = logging.getLogger(__name__)
 
@@ -25,11 +28,21 @@ class NoRelease(DataError):
     slug = "no-release"
 
 
+@dataclass
+class _Waiting:
+    """A change that a request wants, and what became of it."""
+
+    puts: Mapping[str, str]
+    erased: Sequence[str]
+    done: bool = False
+    error: KGServiceError | None = None
+
+
 class EngineHolder:
     """Holds one engine and swaps it in one step; requests under way finish on the one they took.
 
     Args:
-        store: where releases lie.
+        store: where releases lie, and the journal of what is put and erased beside them.
         pinned: a release id to serve whatever CURRENT says.
         open_engine: verifies and opens a release.
     """
@@ -42,6 +55,8 @@ class EngineHolder:
         self._engine: Engine | None = None
         self._tried: Stamp | None = None
         self._lock = threading.Lock()
+        self.journal = Journal(store.folder)
+        self._waiting: deque[_Waiting] = deque()
 
     @classmethod
     def of(cls, engine: Engine) -> Self:
@@ -69,8 +84,50 @@ class EngineHolder:
         """The id of the release that serves."""
         return self._engine.release.id if self._engine else None
 
+    def change(self, puts: Mapping[str, str], erased: Sequence[str] = ()) -> Engine:
+        """Write changes to the journal, and serve them.
+
+        Those that wait while another is written are written together.
+
+        Args:
+            puts: documents by full name, as `EntityRecord.to_json` gives them.
+            erased: full names.
+
+        Returns:
+            An engine that has them.
+
+        Raises:
+            Erased: one of the names was erased.
+            DataError: the journal cannot be written; nothing was changed.
+        """
+        own = _Waiting(puts, erased)
+        self._waiting.append(own)
+        with self._lock:
+            if not own.done:
+                self._write([self._waiting.popleft() for _ in range(len(self._waiting))])
+                self._engine = self.engine.revised(self.journal.changes()).grow()
+            if own.error is not None:
+                raise own.error
+            return self.engine
+
+    def _write(self, batch: Sequence[_Waiting]) -> None:
+        """All at once; where that is refused, each on its own, so that the others are kept."""
+        try:
+            if puts := {name: document for one in batch for name, document in one.puts.items()}:
+                self.journal.put(puts)
+            if gone := [name for one in batch for name in one.erased]:
+                self.journal.erase(gone)
+        except KGServiceError as error:
+            if len(batch) > 1:
+                for one in batch:
+                    self._write([one])
+                return
+            batch[0].error = error
+        for one in batch:
+            one.done = True
+
     def refresh(self) -> bool:
-        """Open what is current, if that has changed since the last look; may take long.
+        """Open what is current and what others have put, if that has changed since the last look; may take long.
 
         A release that cannot be opened is logged, and the one before serves on; it is tried again when CURRENT is
         written again.
@@ -80,13 +137,14 @@ class EngineHolder:
         """
         with self._lock:
             stamp = self._stamp()
-            if stamp is None or stamp == self._tried:
-                return False
+            if stamp is None or stamp == self._tried or stamp[0] == self.serving:
+                self._tried = stamp or self._tried
+                return self._revise()
             self._tried = stamp
-            if stamp[0] == self.serving:
-                return False
             try:
                 engine = self._open(self.store.get(stamp[0]))
+                changes = self.journal.changes()
+                engine = engine.revised(changes).grow() if changes.revision else engine
             except (KGServiceError, OSError, ValueError) as error:
                 keeps = f"{self.serving} serves on" if self.serving else "nothing is served"
                 logger.error("release %s is refused, %s: %s: %s", stamp[0], keeps, type(error).__name__, error)
@@ -95,8 +153,16 @@ class EngineHolder:
             logger.info("release %s serves, models %s; before: %s", engine.release.id, engine.release.models, former)
             return True
 
+    def _revise(self) -> bool:
+        """Read what other processes wrote to the journal."""
+        if self._engine is None or self.journal.revision() == self._engine.revision:
+            return False
+        self._engine = self._engine.revised(self.journal.changes()).grow()
+        logger.info("release %s serves", self._engine.release_name)
+        return True
+
     async def watch(self, poll_s: float) -> None:
-        """Look at CURRENT again and again, off the event loop; ends when it is cancelled."""
+        """Look at CURRENT and the journal again and again, off the event loop; ends when it is cancelled."""
         while True:
             await anyio.sleep(poll_s)
             try:

@@ -30,6 +30,21 @@ class TypesAnswers:
 
 
 @dataclass(frozen=True)
+class Put:
+    """Entities that were put; they are on the disk, and every later answer knows them.
+
+    Attributes:
+        release: `id@revision` of the first answer that does.
+        created: how many are new.
+        replaced: how many were put before.
+    """
+
+    release: str
+    created: int
+    replaced: int
+
+
+@dataclass(frozen=True)
 class ModelSummary:
     """A model of a release and its measured quality.
 

@@ -40,6 +40,7 @@ class ServerSettings(BaseModel):
     )
     max_waiting: int = Field(1000, ge=0, description="Requests that may wait for a thread; more get a 503.")
     ready_timeout_s: float = Field(5.0, gt=0, description="Seconds that /readyz gives its question.")
+    read_only: bool = Field(False, description="Take no changes: neither put nor erase entities.")
     docs: bool = Field(True, description="Serve the index page and /openapi.json.")
     cors_origins: tuple[str, ...] = Field((), description="Web origins that browsers may call from, comma-separated.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")

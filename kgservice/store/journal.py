@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kgservice.errors import DataError, InputError
+from kgservice.errors import DataError, Erased
 
 FILE = "journal.sqlite"
 FORMAT_VERSION = 1
@@ -28,10 +28,6 @@ CREATE TABLE IF NOT EXISTS change (
     at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
 )
 """
-
-
-class Erased(InputError):
-    """The name was erased, and stays so."""
 
 
 @dataclass(frozen=True)
