@@ -19,7 +19,7 @@ from torch import Tensor
 from kgservice.answers import Pair, Question
 from kgservice.describing import described
 from kgservice.encoders import shared_encoder
-from kgservice.errors import InputError, InvalidQuestion
+from kgservice.errors import InvalidQuestion
 from kgservice.graph import KnowledgeGraph
 from kgservice.grown import Additions, GrownGraph
 from kgservice.names import Names
@@ -42,49 +42,114 @@ logger = logging.getLogger(__name__)
 Ids = npt.NDArray[np.int32]
 
 
+End = int | str
+"""An entity of the release by its id, or another one that was put by its name."""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A statement of an entity that was put, by ids.
+
+    Attributes:
+        slot: the entity's place in it.
+        relation: its id.
+        end: what stands in the other place.
+        pairs: of qualifiers, relation and value.
+    """
+
+    slot: Slot
+    relation: int
+    end: End
+    pairs: tuple[tuple[int, End], ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A document of the journal, read for one release.
+
+    Attributes:
+        record: what it says.
+        types: int ids of those of its types that the release has.
+        facts: those of its statements whose relations the release has.
+        lost: how many have others.
+        held: whether the release holds an entity of this name itself.
+    """
+
+    record: EntityRecord
+    types: tuple[int, ...]
+    facts: tuple[Fact, ...]
+    lost: int
+    held: bool
+
+    @classmethod
+    def read(cls, document: str, base: KnowledgeGraph) -> Entry:
+        """Read a document, which has full names."""
+        record = EntityRecord.of_json(json.loads(document))
+
+        def end(name: str | None) -> End:
+            found = base.entities.id(str(name))
+            return found if found >= 0 else str(name)
+
+        facts = []
+        for fact in record.facts:
+            relation = base.relations.id(str(fact.relation))
+            pairs = [(base.relations.id(pair.relation), end(pair.value)) for pair in fact.qualifiers]
+            if relation < 0 or not base.linking[relation] or any(of < 0 for of, _ in pairs):
+                continue
+            slot, other = (Slot.OBJECT, fact.subject) if fact.subject else (Slot.SUBJECT, fact.object)
+            facts.append(Fact(slot, relation, end(str(other)), tuple(pairs)))
+        types = {base.types.vocabulary.id(name) for name in record.types} - {-1}
+        held = base.entities.id(record.id) >= 0
+        return cls(record, tuple(sorted(types)), tuple(facts), len(record.facts) - len(facts), held)
+
+
 @dataclass(frozen=True)
 class AddedEntities:
     """What was put, read for one graph.
 
     Attributes:
         graph: with them behind the base's own entities.
-        records: `a`, in the order of their ids.
-        documents: as they stand in the journal; equal documents need not be read twice.
+        entries: `a`, in the order of their ids.
+        documents: as they stand in the journal.
         facts: questions whose answer is an added entity, by the missing slot, and int64 which of the added it is.
     """
 
     graph: GrownGraph
-    records: Sequence[EntityRecord]
+    entries: Sequence[Entry]
     documents: Sequence[str]
     facts: Mapping[Slot, tuple[QueryBatch, npt.NDArray[np.int64]]]
 
     @classmethod
-    def read(cls, base: KnowledgeGraph, changes: Changes) -> AddedEntities:
+    def read(cls, base: KnowledgeGraph, changes: Changes, former: AddedEntities | None = None) -> AddedEntities:
         """Read what was put for a graph; what names things that this graph does not hold is left out and logged.
 
         Names that the graph holds itself are its own: what a newer release says of an entity goes before what was put.
+
+        Args:
+            base: the release's graph.
+            changes: the journal's.
+            former: of the same graph, with other changes; its documents are not read again.
         """
-        own = base.entities.ids(list(changes.put)) >= 0 if changes.put else np.empty(0, bool)
-        put = {name: document for (name, document), held in zip(changes.put.items(), own, strict=True) if not held}
-        vocabulary = base.entities.extend(list(put))
+        known = dict(zip(former.documents, former.entries, strict=True)) if former else {}
+        read = {name: known.get(document) or Entry.read(document, base) for name, document in changes.put.items()}
+        vocabulary = base.entities.extend([name for name, entry in read.items() if not entry.held])
         names = vocabulary.names_of(np.arange(base.n, len(vocabulary)))
-        documents = [put[name] for name in names]
-        records = [EntityRecord.of_json(json.loads(document)) for document in documents]
+        entries = [read[name] for name in names]
+        if not former and (lost := sum(entry.lost for entry in entries)):
+            logger.warning(
+                "%d statements of entities that were put name relations that this release does not hold", lost
+            )
         erased = np.zeros(len(vocabulary), dtype=bool)
-        gone = vocabulary.ids(sorted(changes.erased)) if changes.erased else np.empty(0, np.int32)
-        erased[gone[gone >= 0]] = True
-        resolving = Names.entities(vocabulary, base.prefixes, "in this release", erased)
-        relations = Names.relations(base.relations, base.prefixes, "in this release")
-        types = Names.types(base.types.vocabulary, base.prefixes, "in this release")
-        reading = Reading(base, resolving, relations)
-        facts = _facts(reading, records)
+        gone = [vocabulary.id(name) for name in changes.erased]
+        erased[[id for id in gone if id >= 0]] = True
+        facts = _facts(entries, {name: base.n + place for place, name in enumerate(names)})
         additions = Additions(
             vocabulary,
             _statements(facts, base.n),
-            _texts(records, base.n),
-            _types(records, types),
+            _texts([entry.record for entry in entries], base.n),
+            Ragged.of([entry.types for entry in entries]),
         )
-        return cls(GrownGraph.grow(base, additions, erased), records, documents, facts)
+        return cls(GrownGraph.grow(base, additions, erased), entries, [changes.put[name] for name in names], facts)
 
     @cached_property
     def places(self) -> dict[str, int]:
@@ -139,7 +204,6 @@ def _made(learnt: ServedModel, entities: AddedEntities, fresh: npt.NDArray[np.in
         queries, owner = _questions(learnt, entities, fresh)
         competition = partition(queries, table, scorer.metric)
     able[owner.numpy()] = True
-    guess, queries, competition = guess.clone(), queries.clone(), competition.clone()  # for gradients
     vectors = refined(guess, owner, queries, competition, metric=scorer.metric, variance=learnt.variance)
     return AddedRows(vectors if rows is None else rows, vectors, able)
 
@@ -150,7 +214,7 @@ def _questions(learnt: ServedModel, entities: AddedEntities, fresh: npt.NDArray[
     A fact that links two added entities is known, but tells nothing yet of either.
     """
     n = entities.graph.base.n
-    place = np.full(len(entities.records), -1, dtype=np.int64)
+    place = np.full(len(entities.entries), -1, dtype=np.int64)
     place[fresh] = np.arange(len(fresh))
     vectors, owners = [torch.empty(0, learnt.vectors.base.shape[1])], [np.empty(0, np.int64)]
     for batch, owner in entities.facts.values():
@@ -161,23 +225,34 @@ def _questions(learnt: ServedModel, entities: AddedEntities, fresh: npt.NDArray[
     return torch.cat(vectors), torch.from_numpy(np.concatenate(owners))
 
 
-def _facts(reading: Reading, records: Sequence[EntityRecord]) -> dict[Slot, tuple[QueryBatch, npt.NDArray[np.int64]]]:
-    asked: dict[Slot, list[tuple[Question, int]]] = defaultdict(list)
-    lost = 0
-    for place, record in enumerate(records):
-        for fact in record.facts:
-            try:
-                reading.batch(fact.slot, [fact])
-            except InputError:
-                lost += 1
-                continue
-            asked[fact.slot].append((fact, place))
-    if lost:
-        logger.warning("%d statements of entities that were put name what this release does not hold", lost)
-    return {
-        slot: (reading.batch(slot, [fact for fact, _ in rows]), np.array([place for _, place in rows], np.int64))
-        for slot, rows in asked.items()
-    }
+def _facts(entries: Sequence[Entry], added: Mapping[str, int]) -> dict[Slot, tuple[QueryBatch, npt.NDArray[np.int64]]]:
+    """What the facts ask, by the added entities' ids; one whose ends are gone is no fact any more."""
+    asked: dict[Slot, list[tuple[int, int, int]]] = defaultdict(list)
+    pairs: dict[Slot, list[list[tuple[int, int]]]] = defaultdict(list)
+
+    def number(end: End) -> int:
+        return end if isinstance(end, int) else added.get(end, -1)
+
+    for place, entry in enumerate(entries):
+        for fact in entry.facts:
+            beside = [(relation, number(value)) for relation, value in fact.pairs]
+            if (end := number(fact.end)) >= 0 and all(value >= 0 for _, value in beside):
+                asked[fact.slot].append((place, fact.relation, end))
+                pairs[fact.slot].append(beside)
+    found = {}
+    for slot, rows in asked.items():
+        owner, relation, end = np.array(rows).T
+        known, hole = end.astype(np.int32), np.full(len(rows), -1, np.int32)
+        batch = QueryBatch(
+            slot,
+            hole if slot is Slot.SUBJECT else known,
+            relation.astype(np.int32),
+            known if slot is Slot.SUBJECT else hole,
+            Ragged.of([[relation for relation, _ in beside] for beside in pairs[slot]]),
+            Ragged.of([[value for _, value in beside] for beside in pairs[slot]]),
+        )
+        found[slot] = batch, owner.astype(np.int64)
+    return found
 
 
 def _statements(facts: Mapping[Slot, tuple[QueryBatch, npt.NDArray[np.int64]]], n: int) -> StatementTable:
@@ -280,24 +355,22 @@ class ReleaseSearch:
         with self._lock:
             if base.encoder_name and self._encoder is None:
                 self._encoder = Remembering(shared_encoder(base.encoder_name))
-            self._segments = segments(self._segments, added.documents, partial(_alone, graph.base), self._encoder)
+            entry_of = dict(zip(added.documents, added.entries, strict=True))
+            alone = partial(_alone, graph.base, entry_of)
+            self._segments = segments(self._segments, added.documents, alone, self._encoder)
             ids = {document: graph.base.n + place for document, place in added.places.items()}
             return LayeredSearch(base, self._segments, ids, graph.erased)
 
 
-def _alone(base: KnowledgeGraph, documents: Sequence[str]) -> KnowledgeGraph:
+def _alone(base: KnowledgeGraph, entry_of: Mapping[str, Entry], documents: Sequence[str]) -> KnowledgeGraph:
     """Entities that were put, numbered by their places among the documents, which are sorted by name; without statements."""
-    records = [EntityRecord.of_json(json.loads(document)) for document in documents]
-    types = Names.types(base.types.vocabulary, base.prefixes, "in this release")
+    entries = [entry_of[document] for document in documents]
+    records = [entry.record for entry in entries]
     return KnowledgeGraph(
         Vocabulary([pa.array([one.id for one in records], pa.large_string())]),
         base.relations,
         StatementTable.empty(),
         _texts(records, 0),
-        types=replace(base.types, of_entity=_types(records, types)),
+        types=replace(base.types, of_entity=Ragged.of([entry.types for entry in entries])),
         prefixes=base.prefixes,
     )
-
-
-def _types(records: Sequence[EntityRecord], types: Names) -> Ragged:
-    return Ragged.of([sorted({types.find(name) for name in one.types} - {-1}) for one in records])

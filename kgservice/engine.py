@@ -40,6 +40,7 @@ from kgservice.reading import Reading
 from kgservice.records import EntityRecord
 from kgservice.release import Release, ReleaseStore
 from kgservice.routing import Routing
+from kgservice.scorers.text import TextScorer
 from kgservice.search import EntitySearch, LayeredSearch
 from kgservice.served import ServedModel
 from kgservice.statements import StatementTable
@@ -58,10 +59,13 @@ class Engine:
     """
 
     def __init__(self, release: Release, changes: Changes | None = None, *, former: Engine | None = None) -> None:
-        self.release, self._changes = release, changes or Changes()
-        self.revision = self._changes.revision
+        self.release, self.changes = release, changes or Changes()
+        self.revision = self.changes.revision
         self._learnt: Mapping[str, ServedModel] = former._learnt if former else _opened(release)
-        self._added = AddedEntities.read(release.graph, self._changes) if self.revision else None
+        before = former._added if former else None
+        self._added: AddedEntities | None = (
+            AddedEntities.read(release.graph, self.changes, before) if self.revision else None
+        )
         self.graph: KnowledgeGraph = self._added.graph if self._added else release.graph
         # The nearest engine before this one whose models are grown; what they have is not computed again.
         self._former: Engine | None = former if former is None or former._grown else former._former
@@ -416,9 +420,11 @@ class Engine:
         self.entity_search.search("warm up", k=1)
         statement = _first_statement(self)
         question = Question(*statement[:2])
-        for name in self._models:
+        for name, model in self._models.items():
             self.complete([question], k=1, model=name)
             self.classify([statement], model=name)
+            if isinstance(model.scorer, TextScorer):
+                model.scorer.read_texts(["warm up"])
 
     def replay_canaries(self) -> None:
         """Ask the release's own questions again.

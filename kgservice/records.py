@@ -9,7 +9,6 @@ from typing import Any, Self
 
 from kgservice.answers import Pair, Question
 from kgservice.errors import InvalidQuestion
-from kgservice.query import Slot
 
 Texts = tuple[tuple[str, str], ...]
 """Pairs of a language and a text."""
@@ -35,7 +34,8 @@ class EntityRecord:
 
     def __post_init__(self) -> None:
         for place, fact in enumerate(self.facts):
-            if fact.described or fact.slot not in (Slot.SUBJECT, Slot.OBJECT):
+            ends = [fact.subject, fact.object]
+            if fact.described or not fact.relation or bool(ends[0]) == bool(ends[1]) or fact.asked:
                 raise InvalidQuestion(
                     f"statement {place} of {self.id!r} must name a relation and either its subject or its object; the entity "
                     "itself stands in the place left out"

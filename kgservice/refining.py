@@ -8,8 +8,9 @@ other terms being constant. Only this vector moves, so that nothing is learnt an
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from kgservice.similarity import Metric, similarity
@@ -17,8 +18,10 @@ from kgservice.similarity import Metric, similarity
 FIRMNESS = 1.0
 """Of the prior, over that of the entities' own spread; larger leaves a vector nearer to its guess. See `make bench-unseen`."""
 STEPS = 30
+TOLERANCE = 1e-6
 TILE = 1 << 22
 """Scores held at once."""
+Floats = npt.NDArray[np.float64]
 
 
 def partition(queries: Tensor, entities: Tensor, metric: Metric) -> Tensor:
@@ -31,7 +34,7 @@ def partition(queries: Tensor, entities: Tensor, metric: Metric) -> Tensor:
 def refined(
     guess: Tensor, owner: Tensor, queries: Tensor, competition: Tensor, *, metric: Metric, variance: float
 ) -> Tensor:
-    """The most probable vectors, float `[a, d]`.
+    """The most probable vectors, float32 `[a, d]`.
 
     Args:
         guess: float `[a, d]`, what is thought of each entity before its facts.
@@ -43,18 +46,53 @@ def refined(
     """
     if not len(owner):
         return guess
+    found = guess.double().numpy().copy()
     firmness = FIRMNESS / max(variance, 1e-12)
-    moved = guess.clone().requires_grad_()
-    solver = torch.optim.LBFGS([moved], lr=1.0, max_iter=STEPS, line_search_fn="strong_wolfe")
+    order = np.argsort(owner.numpy(), kind="stable")
+    entities, starts = np.unique(owner.numpy()[order], return_index=True)
+    asked, rivals = queries.double().numpy(), competition.double().numpy()
+    solve = _by_products if metric == "ip" else _by_distances
+    for entity, facts in zip(entities.tolist(), np.split(order, starts[1:]), strict=True):
+        found[entity] = solve(found[entity], asked[facts], rivals[facts], firmness)
+    return torch.from_numpy(found).float()
 
-    def loss() -> Tensor:
-        solver.zero_grad()
-        rows = moved[owner]
-        scores = (queries * rows).sum(1) if metric == "ip" else -((queries - rows) ** 2).sum(1)
-        total = F.softplus(competition - scores).sum() + firmness / 2 * ((moved - guess) ** 2).sum()
-        total.backward()  # type: ignore[no-untyped-call]
-        return total
 
-    with torch.enable_grad():
-        solver.step(loss)  # type: ignore[no-untyped-call]
-    return moved.detach()
+def _by_products(guess: Floats, queries: Floats, rivals: Floats, firmness: float) -> Floats:
+    """Newton's method in the weights of the facts: the vector is the guess and a weighted sum of the questions.
+
+    A fact's weight is the share that its rivals still have, which falls as the vector answers it better.
+    """
+    products, scores = queries @ queries.T / firmness, queries @ guess
+    weight = _sigmoid(rivals - scores)
+    missed = weight - _sigmoid(rivals - scores - products @ weight)
+    for _ in range(STEPS):
+        share = weight - missed
+        slope = np.eye(len(weight)) + (share * (1 - share))[:, None] * products
+        step, size = np.linalg.solve(slope, missed), 1.0
+        while True:
+            moved = weight - size * step
+            left = moved - _sigmoid(rivals - scores - products @ moved)
+            if np.abs(left).sum() <= np.abs(missed).sum() or size < 1e-3:
+                break
+            size /= 2
+        weight, missed = moved, left
+        if np.abs(missed).max() < TOLERANCE:
+            break
+    return guess + queries.T @ weight / firmness
+
+
+def _by_distances(guess: Floats, queries: Floats, rivals: Floats, firmness: float) -> Floats:
+    """The mean of the guess and the questions, by the shares that their rivals still have; again until it stays."""
+    vector = guess
+    for _ in range(10 * STEPS):
+        share = _sigmoid(rivals + ((queries - vector) ** 2).sum(1))
+        moved = (firmness * guess + 2 * share @ queries) / (firmness + 2 * share.sum())
+        # Half of the way: the shares fall as the vector comes near, and would swing.
+        vector, former = (vector + moved) / 2, vector
+        if np.abs(vector - former).max() < TOLERANCE:
+            break
+    return vector
+
+
+def _sigmoid(values: Floats) -> Floats:
+    return 0.5 * (1 + np.tanh(values / 2))

@@ -27,13 +27,14 @@ def add(files: tuple[Path, ...]) -> None:
     from tqdm import tqdm
 
     engine, journal = _opened()
-    lines = _lines(files)
+    lines, count = _lines(files), 0
     with tqdm(desc="put", unit="entity", disable=None) as bar:
         while batch := list(islice(lines, BATCH)):
             records = [_record(engine, *line) for line in batch]
             journal.put({record.id: record.to_json() for record in records})
             bar.update(len(records))
-    click.echo(f"{bar.n:,} entities put, revision {journal.revision()}")
+            count += len(records)
+    click.echo(f"{count:,} entities put, revision {journal.revision()}")
 
 
 @click.command()

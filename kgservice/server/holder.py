@@ -105,7 +105,8 @@ class EngineHolder:
         with self._lock:
             if not own.done:
                 self._write([self._waiting.popleft() for _ in range(len(self._waiting))])
-                self._engine = self.engine.revised(self.journal.changes()).grow()
+                engine = self.engine
+                self._engine = engine.revised(self.journal.changes(engine.changes)).grow()
             if own.error is not None:
                 raise own.error
             return self.engine
@@ -157,7 +158,7 @@ class EngineHolder:
         """Read what other processes wrote to the journal."""
         if self._engine is None or self.journal.revision() == self._engine.revision:
             return False
-        self._engine = self._engine.revised(self.journal.changes()).grow()
+        self._engine = self._engine.revised(self.journal.changes(self._engine.changes)).grow()
         logger.info("release %s serves", self._engine.release_name)
         return True
 

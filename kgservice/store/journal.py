@@ -94,17 +94,23 @@ class Journal:
         with self._lock:
             return _revision(self._open())
 
-    def changes(self) -> Changes:
-        """Everything up to now, as of one moment."""
+    def changes(self, since: Changes | None = None) -> Changes:
+        """Everything up to now, as of one moment; what `since` holds already is not read again."""
+        before = since or Changes()
         if not self.path.exists():
-            return Changes()
+            return before
         with self._lock:
-            rows = self._open().execute("SELECT revision, name, document FROM change ORDER BY revision").fetchall()
-        return Changes(
-            revision=rows[-1][0] if rows else 0,
-            put={name: document for _, name, document in rows if document is not None},
-            erased=frozenset(name for _, name, document in rows if document is None),
-        )
+            rows = self._open().execute(
+                "SELECT revision, name, document FROM change WHERE revision > ? ORDER BY revision", (before.revision,)
+            )
+            found = rows.fetchall()
+        if not found:
+            return before
+        touched = {name for _, name, _ in found}
+        put = {name: document for name, document in before.put.items() if name not in touched}
+        put.update({name: document for _, name, document in found if document is not None})
+        erased = before.erased.union(name for _, name, document in found if document is None)
+        return Changes(found[-1][0], put, erased)
 
     def close(self) -> None:
         """Close the file; it opens again when it is needed."""
