@@ -17,8 +17,9 @@ from kgservice.similarity import Metric, similarity
 
 FIRMNESS = 1.0
 """Of the prior, over that of the entities' own spread; larger leaves a vector nearer to its guess. See `make bench-unseen`."""
-STEPS = 30
-TOLERANCE = 1e-6
+STEPS = 60
+TOLERANCE = 1e-9
+SMALLEST = 1e-9
 TILE = 1 << 22
 """Scores held at once."""
 Floats = npt.NDArray[np.float64]
@@ -60,37 +61,51 @@ def refined(
 def _by_products(guess: Floats, queries: Floats, rivals: Floats, firmness: float) -> Floats:
     """Newton's method in the weights of the facts: the vector is the guess and a weighted sum of the questions.
 
-    A fact's weight is the share that its rivals still have, which falls as the vector answers it better.
+    A fact's weight is the share that its rivals still have, which falls as the vector answers it better. Steps are taken in the
+    weights' logits and go down in the dual problem: Jaakkola and Haussler 1999, Probabilistic kernel regression models.
     """
-    products, scores = queries @ queries.T / firmness, queries @ guess
-    weight = _sigmoid(rivals - scores)
-    missed = weight - _sigmoid(rivals - scores - products @ weight)
+    products, lead = queries @ queries.T / firmness, rivals - queries @ guess
+
+    def value(logit: Floats) -> float:
+        weight = _sigmoid(logit)
+        entropy = weight * logit - np.logaddexp(0, logit)
+        return float(weight @ products @ weight / 2 - lead @ weight + entropy.sum())
+
+    logit = np.zeros(len(lead))
     for _ in range(STEPS):
-        share = weight - missed
-        slope = np.eye(len(weight)) + (share * (1 - share))[:, None] * products
-        step, size = np.linalg.solve(slope, missed), 1.0
-        while True:
-            moved = weight - size * step
-            left = moved - _sigmoid(rivals - scores - products @ moved)
-            if np.abs(left).sum() <= np.abs(missed).sum() or size < 1e-3:
-                break
-            size /= 2
-        weight, missed = moved, left
-        if np.abs(missed).max() < TOLERANCE:
+        weight = _sigmoid(logit)
+        missed = logit - lead + products @ weight
+        if np.abs(weight * (1 - weight) * missed).max() < TOLERANCE:
             break
-    return guess + queries.T @ weight / firmness
+        step = np.linalg.solve(np.eye(len(lead)) + products * (weight * (1 - weight)), missed)
+        size, before = 1.0, value(logit)
+        while size > SMALLEST and value(logit - size * step) > before:
+            size /= 2
+        logit = logit - size * step
+    return guess + queries.T @ _sigmoid(logit) / firmness
 
 
 def _by_distances(guess: Floats, queries: Floats, rivals: Floats, firmness: float) -> Floats:
-    """The mean of the guess and the questions, by the shares that their rivals still have; again until it stays."""
+    """Newton's method in the vector itself."""
+
+    def value(vector: Floats) -> float:
+        margins = rivals + ((vector - queries) ** 2).sum(1)
+        return float(np.logaddexp(0, margins).sum() + firmness / 2 * ((vector - guess) ** 2).sum())
+
     vector = guess
-    for _ in range(10 * STEPS):
-        share = _sigmoid(rivals + ((queries - vector) ** 2).sum(1))
-        moved = (firmness * guess + 2 * share @ queries) / (firmness + 2 * share.sum())
-        # Half of the way: the shares fall as the vector comes near, and would swing.
-        vector, former = (vector + moved) / 2, vector
-        if np.abs(vector - former).max() < TOLERANCE:
+    for _ in range(STEPS):
+        away = vector - queries
+        share = _sigmoid(rivals + (away**2).sum(1))
+        slope = 2 * share @ away + firmness * (vector - guess)
+        curve = 4 * (away.T * (share * (1 - share))) @ away
+        curve[np.diag_indices_from(curve)] += 2 * share.sum() + firmness
+        step = np.linalg.solve(curve, slope)
+        if slope @ step < TOLERANCE:
             break
+        size, before = 1.0, value(vector)
+        while size > SMALLEST and value(vector - size * step) > before:
+            size /= 2
+        vector = vector - size * step
     return vector
 
 

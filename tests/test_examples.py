@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,8 +79,11 @@ def holds(assertion: str, answer: Any) -> bool:
 
 
 @pytest.fixture(scope="module")
-def client(release_store: ReleaseStore) -> Iterator[TestClient]:
-    with TestClient(open_app(ServerSettings(home=release_store.folder.parent)), base_url=HOST) as client:
+def client(release_store: ReleaseStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """Over a copy: some examples put and erase."""
+    home = tmp_path_factory.mktemp("examples")
+    shutil.copytree(release_store.folder, home / "releases")
+    with TestClient(open_app(ServerSettings(home=home)), base_url=HOST) as client:
         yield client
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kgservice import index as indexes
 from kgservice.errors import DataError, RecipeError
-from kgservice.index import ExactIndex
+from kgservice.index import ExactIndex, LayeredIndex
 from kgservice.index import exact as exact_module
 from kgservice.ragged import Ragged
 
@@ -135,3 +135,28 @@ def test_saved_index_is_loaded(tmp_path) -> None:
 def test_nonsense_is_refused_by_name() -> None:
     with pytest.raises(RecipeError, match="index = 'IVFF': FAISS refuses it over"):
         indexes.build("IVFF", made(50, 8, 0), "ip")
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    metric=st.sampled_from(["ip", "l2"]),
+    k=st.sampled_from([1, 3, 10, 70]),
+    added=st.sampled_from([0, 1, 12]),
+    filtered=st.booleans(),
+    restricted=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_layers_are_one_index(seed: int, metric: str, k: int, added: int, filtered: bool, restricted: bool) -> None:
+    """What was added behind an index is searched as if it had been there, but for what may not answer."""
+    random = np.random.default_rng(seed)
+    vectors, queries = made(50 + added, 6, seed, ties=True), made(5, 6, seed + 1, ties=True)
+    able = random.random(added) < 0.7
+    lists = [random.choice(50 + added, random.integers(0, 20), replace=False) for _ in range(5)]
+    exclude = Ragged.of(lists) if filtered else None
+    allow = random.random(50 + added) < 0.5 if restricted else None
+    layered = LayeredIndex(ExactIndex(vectors[:50], metric), ExactIndex(vectors[50:], metric), able)
+    ids, scores = layered.search(queries, k, exclude, allow)
+    every = np.concatenate([np.ones(50, bool), able]) & (True if allow is None else allow)
+    expected = brute_force(queries, vectors, metric, k, exclude, every)
+    np.testing.assert_array_equal(ids, expected[0])
+    np.testing.assert_allclose(scores, expected[1], rtol=1e-5)
