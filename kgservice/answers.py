@@ -19,6 +19,7 @@ MAX_STATEMENTS = 1000
 Decision = Literal["accept", "reject", "abstain"]
 Basis = Literal["model", "median"]
 Kind = Literal["number", "year"]
+TypeBasis = Literal["examples", "text"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Described:
-    """An entity that the graph need not hold, by what is written of it; the texts are data, read by an encoder alone."""
+    """An entity or type that the graph need not hold, by what is written of it; the texts are data, read by an encoder alone."""
 
     label: str = ""
     description: str = ""
@@ -272,9 +273,11 @@ class TypeCandidate:
     """A type that an entity may have.
 
     Attributes:
+        id: empty for one that was described.
         probability: calibrated, of having it beside any others.
         known: the graph states it.
         rank: from 1.
+        basis: what it is told by: the entities that are known to have it, or its text where they are too few.
     """
 
     id: str
@@ -283,6 +286,7 @@ class TypeCandidate:
     probability: float
     known: bool
     rank: int
+    basis: TypeBasis
 
 
 @dataclass(frozen=True)

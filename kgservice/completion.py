@@ -1,4 +1,4 @@
-"""What a model puts into the hole of a question: candidates with probabilities, or the estimate of a number; and types."""
+"""What a model puts into the hole of a question: candidates with probabilities, or the estimate of a number."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ from kgservice.answers import (
     Named,
     Neighbour,
     QualifierView,
-    TypeCandidate,
-    TypesAnswer,
 )
 from kgservice.errors import InvalidQuestion
 from kgservice.estimates import COVERAGE, FEWEST, Known
@@ -32,8 +30,6 @@ from kgservice.recipe.template import Template
 from kgservice.scorers.text import TextScorer
 from kgservice.served import ServedModel
 from kgservice.views import Views
-
-TYPES_POPULATION = "entities that have types, those that the model did not learn them of"
 
 
 @dataclass(frozen=True)
@@ -239,27 +235,6 @@ class Completion:
                     estimate=estimate,
                 )
         return [answers[row] for row in range(len(batch))]
-
-    def types(
-        self, served: ServedModel, ids: npt.NDArray[np.int32], k: int, exclude_known: bool, language: str
-    ) -> list[TypesAnswer]:
-        """The likeliest types of entities, int32 `[b]`."""
-        head, of_entity = served.type_head, self.graph.types.of_entity
-        probability = head.probabilities(served.vectors[ids])
-        stated = np.stack([np.isin(head.types, of_entity[entity]) for entity in ids.tolist()])
-        order = np.argsort(np.where(stated & exclude_known, 1.0, -probability), axis=1, kind="stable")[:, :k]
-        answers = []
-        for row, entity in enumerate(self.views.entities(ids, language, describe=True)):
-            chosen = [place for place in order[row].tolist() if not (exclude_known and stated[row, place])]
-            named = self.views.named_types(head.types[chosen], language)
-            candidates = [
-                TypeCandidate(
-                    one.id, one.label, one.description, float(probability[row, place]), bool(stated[row, place]), rank
-                )
-                for rank, (one, place) in enumerate(zip(named, chosen, strict=True), start=1)
-            ]
-            answers.append(TypesAnswer(self.release, served.name, entity, candidates, TYPES_POPULATION))
-        return answers
 
     def _estimates(
         self, served: ServedModel, relation: int, entity: npt.NDArray[np.int32], language: str

@@ -15,11 +15,12 @@ from kgservice.downloads import Download, fetch_file
 from kgservice.errors import DataError, RecipeError, UnknownDataset
 from kgservice.graph import KnowledgeGraph
 from kgservice.ingestion import GraphBuilder, load_into
-from kgservice.readers.companions import COMPANION_ROLES, Companion, add_companions
+from kgservice.readers.companions import COMPANION_ROLES, Companion, add_companions, type_pairs
 from kgservice.readers.facts import SPLIT_OF_STEM
 from kgservice.readers.sources import Source
 from kgservice.readers.tsv import ROLE_OF_STEM
 from kgservice.resources import home, share
+from kgservice.withholding import withhold
 
 _log = logging.getLogger(__name__)
 
@@ -29,8 +30,11 @@ SPLIT_ROLES = (*ROLE_OF_STEM, "context")
 STATEMENT_ROLES = ("statements", "names", *SPLIT_ROLES)
 """What the reader of the statements takes; `names` are those of the numbers in the statements of OpenKE."""
 
-ROLES = (*STATEMENT_ROLES, *COMPANION_ROLES, "beside")
-"""What a file may hold; one that lies `beside` is fetched but not read: labels to predict, analogies to solve."""
+WITHHOLDING_ROLES = ("kept_relations", "held_out_types_json")
+"""Of a task that predicts types: the relations it may use, one a line, and the types to predict; see `withholding`."""
+
+ROLES = (*STATEMENT_ROLES, *COMPANION_ROLES, *WITHHOLDING_ROLES, "beside")
+"""What a file may hold; one that lies `beside` is fetched but not read: analogies to solve, statistics."""
 
 
 class _Closed(BaseModel):
@@ -181,9 +185,27 @@ def load(name: str, mirror: Path | None = None, progress: bool = False) -> Knowl
     graph = builder.build(
         prefixes=prefixes, provenance=provenance, files=[file for part in loaded for file in part.files]
     )
+    if kept := [_place(file, folder) for file in described.files if file.role == "kept_relations"]:
+        relations = [line for path in kept for line in path.read_text(encoding="utf-8").split()]
+        graph = withhold(graph, relations, [pair for part in held_out_types(name, mirror).values() for pair in part])
     _check(graph, described)
     _log.info("%s: %d entities, %d statements", name, graph.n, len(graph.statements))
     return graph
+
+
+def held_out_types(name: str, mirror: Path | None = None) -> dict[str, list[tuple[str, str]]]:
+    """The types that a data set asks to predict, which its graph does not hold: (entity, type) by name, by file.
+
+    Raises:
+        UnknownDataset: no manifest has this name.
+        DataError: a file cannot be had or is not in its layout.
+    """
+    described, folder = manifest(name), fetch(name, mirror)
+    return {
+        file.path: type_pairs(Source(_place(file, folder), file.path))
+        for file in described.files
+        if file.role == "held_out_types_json"
+    }
 
 
 def _tells(stem: str, role: str) -> bool:

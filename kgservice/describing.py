@@ -41,6 +41,26 @@ def described(
     return [plan.fill({name: value or "" for name, value in zip(columns, row, strict=True)}) for row in rows]
 
 
+def described_types(
+    graph: KnowledgeGraph, template: str, language: str = "en", types: npt.NDArray[np.int64] | None = None
+) -> list[str]:
+    """One text for each type, of its label and description; empty where it has neither.
+
+    Args:
+        graph: where they are.
+        template: of `{label}` and `{description}`; other fields are empty.
+        language: as for `described`.
+        types: int64 `[c]`; all by default.
+    """
+    plan, texts = Template.parse(template), graph.types.texts
+    every = np.arange(len(graph.types)) if types is None else types
+    columns = texts.labels(every, language), texts.preferred(every, TextKind.DESCRIPTION, language)
+    return [
+        plan.fill({"label": label or "", "description": description or ""})
+        for label, description in zip(*columns, strict=True)
+    ]
+
+
 def _descriptions(graph: KnowledgeGraph, entities: npt.NDArray[np.int64], language: str) -> list[str | None]:
     """The preferred one of each entity, and behind it the others in its language: sources may differ in what they say."""
     texts = graph.texts

@@ -22,6 +22,7 @@ from kgservice.answers import (
     MAX_STATEMENTS,
     Answer,
     Decision,
+    Described,
     EntityPage,
     Match,
     Question,
@@ -45,6 +46,7 @@ from kgservice.search import EntitySearch, LayeredSearch
 from kgservice.served import ServedModel
 from kgservice.statements import StatementTable
 from kgservice.store import Changes, Journal
+from kgservice.telling import Telling
 from kgservice.texts import TextKind
 from kgservice.views import Views
 
@@ -318,6 +320,7 @@ class Engine:
         self,
         entities: Sequence[str],
         *,
+        types: Sequence[str | Described] = (),
         k: int = 10,
         model: str | None = None,
         exclude_known: bool = False,
@@ -327,22 +330,26 @@ class Engine:
 
         Args:
             entities: ids, CURIEs or IRIs.
+            types: to choose among, named or described: those that no entity was known to have are told by their texts; by default
+                all that are learnt.
             k: types of each.
             model: by name; by default the one that tells types best, for an entity of no training statement one that reads texts.
             exclude_known: leave out what the graph states.
             language: of labels and descriptions.
 
         Raises:
-            InvalidQuestion: `k` out of range, or the model, or all of them, tells no types.
-            UnknownName: an entity or model that the release does not hold.
+            InvalidQuestion: `k` out of range, or the model, or all of them, tells no types, or not one of those given.
+            UnknownName: an entity, type or model that the release does not hold.
         """
         if not 1 <= k <= MAX_K:
             raise InvalidQuestion(f"k must be in [1, {MAX_K}], found {k}")
         able = self._routing.typing(model)
         ids = np.array([self.entities.resolve(name) for name in entities], dtype=np.int32)
+        given = [one if isinstance(one, Described) else self.types.resolve(one) for one in types]
+        telling = Telling(self.graph, self._views, self.release_name)
         found: dict[int, TypesAnswer] = {}
         for served, rows in self._routing.parted(able, self._unseen(ids), [ids]):
-            filled = self._completion.types(served, ids[rows], k, exclude_known, language)
+            filled = telling.types(served, ids[rows], given, k, exclude_known, language)
             found.update(zip(rows.tolist(), filled, strict=True))
         return [found[place] for place in range(len(ids))]
 

@@ -23,6 +23,7 @@ from kgservice.release import Release
 from kgservice.scorers import build as build_scorer
 from kgservice.scorers.base import VectorScorer
 from kgservice.type_head import TypeHead
+from kgservice.zero_shot import ZeroShot
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class ServedModel:
     """What it keeps of those; None where it is as it was learnt."""
     estimates: Estimates
     type_head: TypeHead
+    zero_shot: ZeroShot
     spread: npt.NDArray[np.float32] | None
     """float32 `[n]`: the spread of every entity over the median one's; None where the model keeps none."""
 
@@ -95,6 +97,7 @@ class ServedModel:
             None,
             Estimates.open(folder / "estimates.safetensors"),
             TypeHead.open(folder / "types.safetensors", vectors.shape[1]),
+            ZeroShot.open(folder / "zero_shot.safetensors"),
             None if (spread := scorer.spread()) is None else (spread / spread.median()).detach().numpy(),
         )
 

@@ -24,6 +24,8 @@ from kgservice.ragged import Ragged
 
 Ids = npt.NDArray[np.int32]
 Vectors = npt.NDArray[np.float32]
+Parts = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]
+"""Three sets of entities, int64 `[·]` each: to fit to, to choose by, to measure on."""
 
 FEWEST = 5
 """Entities that must have a type for it to be learnt."""
@@ -34,6 +36,8 @@ COSTS = (0.1, 1.0, 10.0, 100.0, 1000.0, 10_000.0)
 """C of the regression: how much the errors count beside ½‖w‖²; the best on held-out entities is taken."""
 HELD_OUT = 0.1
 _STEPS = 40
+_GAIN = 1e-5
+"""Steps that gain less per entity, or move less, are the last: figures no longer change."""
 _BLOCK = 8192
 
 
@@ -59,31 +63,31 @@ class TypeHead:
         )
 
     @classmethod
-    def fit(cls, vectors: Vectors, of_entity: Ragged, kinds: int, seed: int = 0) -> tuple[Self, dict[str, Any]]:
+    def fit(
+        cls, vectors: Vectors, of_entity: Ragged, kinds: int, parts: Parts | None = None
+    ) -> tuple[Self, dict[str, Any]]:
         """Learn to tell types apart.
 
         Args:
             vectors: float32 `[n, d]`.
             of_entity: ragged `[n]`, the types of each entity.
             kinds: how many types there are.
-            seed: of the tenths.
+            parts: the entities to fit to, to choose by, to measure on; by default `tenths`.
 
         Returns:
             The head, and what it is worth on entities it was not fitted to, empty where there is nothing to learn.
         """
-        fitted, valid, test = tenths(of_entity, seed)
+        fitted, valid, test = tenths(of_entity) if parts is None else parts
         counts = np.bincount(of_entity.take(fitted).values, minlength=kinds) if len(fitted) else np.zeros(kinds, int)
         frequent = np.sort(np.argsort(-counts, kind="stable")[:MOST_TYPES])
         types = frequent[counts[frequent] >= FEWEST].astype(np.int32)
         if not len(types) or not len(test):
             return cls.none(vectors.shape[1]), {}
-        place = np.full(kinds, -1)
-        place[types] = np.arange(len(types))
-        truth = [_truth(of_entity.take(rows), place, len(types)) for rows in (fitted, valid, test)]
+        truth = [torch.from_numpy(truth_of(of_entity.take(rows), types)).float() for rows in (fitted, valid)]
         center = vectors[fitted].mean(0)
         length = float(np.sqrt(((vectors[fitted] - center) ** 2).sum(1).mean()))
         scale = 1 / max(length, 1e-12)
-        inputs = [torch.from_numpy((vectors[rows] - center) * scale) for rows in (fitted, valid, test)]
+        inputs = [torch.from_numpy((vectors[rows] - center) * scale) for rows in (fitted, valid)]
         parameters = torch.zeros(len(types), vectors.shape[1] + 1)
         best = None
         for cost in COSTS:  # from the previous one's weights: a stronger fit is near
@@ -91,14 +95,17 @@ class TypeHead:
             logits = _logits(inputs[1], parameters)
             temperature = _temperature(logits, truth[1])
             loss = float(F.binary_cross_entropy_with_logits(logits / temperature, truth[1]))
-            if best is None or loss < best[0]:
-                best = loss, cost, parameters / temperature
+            if best is not None and loss >= best[0]:
+                break  # on held-out entities a stronger fit is worse from here on
+            best = loss, cost, parameters / temperature
         assert best is not None
         _, cost, parameters = best
         head = cls(types, (parameters[:, :-1] * scale).numpy(), parameters[:, -1].numpy(), center)
-        figures = _figures(_logits(inputs[2], parameters).sigmoid().numpy(), of_entity.take(test), place, counts[types])
+        lists = of_entity.take(test)
         return head, {
-            **figures, "types": len(types), "types_left_out": int((counts > 0).sum()) - len(types),
+            **figures(head.probabilities(vectors[test]), types, lists),
+            "most_frequent_accuracy": float(truth_of(lists, types)[:, counts[types].argmax()].mean()),
+            "types": len(types), "types_left_out": int((counts > 0).sum()) - len(types),
             "fitted": len(fitted), "measured": len(test), "cost": cost,
         }  # fmt: skip
 
@@ -132,20 +139,55 @@ class TypeHead:
             raise DataError(f"{path} cannot be read as a type head: {error}. Build the release anew.") from error
 
 
-def tenths(of_entity: Ragged, seed: int = 0) -> tuple[npt.NDArray[np.int64], ...]:
-    """Entities that have types, int64 `[·]` each: to fit to, to choose by, to measure on; the same for every model of a graph."""
+def tenths(of_entity: Ragged, seed: int = 0) -> Parts:
+    """Entities that have types: to fit to, to choose by, to measure on; the same for every model of a graph."""
     labelled = np.flatnonzero(of_entity.lengths) if len(of_entity) else np.zeros(0, np.int64)
     labelled = np.random.default_rng(seed).permutation(labelled)[:MOST_ENTITIES]
     held = round(HELD_OUT * len(labelled))
     return labelled[2 * held :], labelled[held : 2 * held], labelled[:held]
 
 
-def _truth(lists: Ragged, place: npt.NDArray[np.int64], c: int) -> Tensor:
-    """float32 `[b, c]`: one where an entity has a type."""
-    truth = torch.zeros(len(lists), c)
-    at = place[lists.values]
-    truth[torch.from_numpy(lists.rows()[at >= 0]), torch.from_numpy(at[at >= 0])] = 1
+def truth_of(lists: Ragged, types: Ids) -> npt.NDArray[np.bool_]:
+    """bool `[b, c]`: whether an entity has a type.
+
+    Args:
+        lists: ragged `[b]`, the types of each entity.
+        types: int32 `[c]`, sorted; others are passed over.
+    """
+    at = np.minimum(np.searchsorted(types, lists.values), len(types) - 1)
+    there = types[at] == lists.values
+    truth = np.zeros((len(lists), len(types)), dtype=bool)
+    truth[lists.rows()[there], at[there]] = True
     return truth
+
+
+def figures(probability: Vectors, types: Ids, lists: Ragged) -> dict[str, float]:
+    """What probabilities are worth on entities that have types.
+
+    Args:
+        probability: float32 `[b, c]`.
+        types: int32 `[c]`, sorted, those that are told; an entity's other types count as missed.
+        lists: ragged `[b]`, the types of each entity.
+
+    Returns:
+        F1 of what is told with at least one half, over all pairs and per type that occurs; the share of entities whose likeliest
+        type is right, of all and as the mean over their types; the expected calibration error.
+    """
+    truth = truth_of(lists, types)
+    told = probability >= 0.5
+    hits, claims, facts = (told & truth).sum(0), told.sum(0), truth.sum(0)
+    f1 = 2 * hits / np.maximum(claims + facts, 1)
+    first = probability.argmax(1)
+    right = truth[np.arange(len(first)), first]
+    rows = lists.rows()
+    recall = [right[rows[lists.values == kind]].mean() for kind in np.unique(lists.values)]
+    return {
+        "micro_f1": float(2 * hits.sum() / max(claims.sum() + len(lists.values), 1)),
+        "macro_f1": float(f1[facts > 0].mean()) if facts.any() else 0.0,
+        "accuracy": float(right.mean()),
+        "balanced_accuracy": float(np.mean(recall)),
+        "expected_calibration_error": calibration_error(probability.ravel(), truth.ravel()),
+    }
 
 
 def _logits(inputs: Tensor, parameters: Tensor) -> Tensor:
@@ -155,20 +197,25 @@ def _logits(inputs: Tensor, parameters: Tensor) -> Tensor:
 def _regressed(inputs: Tensor, truth: Tensor, cost: float, start: Tensor) -> Tensor:
     """float32 `[c, d + 1]`: minimises C Σ loss + ½‖w‖², all types at once, by L-BFGS; blocks keep memory flat."""
     parameters = start.clone().requires_grad_()
-    optimizer = torch.optim.LBFGS([parameters], max_iter=_STEPS, history_size=8, line_search_fn="strong_wolfe")
-    penalty = 0.5 / (cost * len(inputs))
+    parameters.grad = torch.empty_like(start)
+    optimizer = torch.optim.LBFGS(
+        [parameters], max_iter=_STEPS, tolerance_change=_GAIN, history_size=8, line_search_fn="strong_wolfe"
+    )
+    shrink = 1 / (cost * len(inputs))
 
+    @torch.no_grad()
     def closure() -> Tensor:
-        optimizer.zero_grad()
-        total = torch.zeros(())
+        weight, slope = parameters[:, :-1], parameters.grad
+        assert slope is not None
+        torch.mul(parameters, shrink, out=slope)[:, -1] = 0
+        total = 0.5 * shrink * weight.square().sum()
         for low, high in _blocks(len(inputs)):
-            logits = _logits(inputs[low:high], parameters)
-            loss = F.binary_cross_entropy_with_logits(logits, truth[low:high], reduction="sum") / len(inputs)
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
-        ridge = penalty * parameters[:, :-1].square().sum()
-        ridge.backward()  # type: ignore[no-untyped-call]
-        return total + ridge.detach()
+            logits, true = _logits(inputs[low:high], parameters), truth[low:high]
+            total += (F.softplus(logits).sum() - torch.vdot(logits.ravel(), true.ravel())) / len(inputs)
+            wrong = logits.sigmoid_().sub_(true).div_(len(inputs))
+            slope[:, :-1].addmm_(wrong.T, inputs[low:high])
+            slope[:, -1] += wrong.sum(0)
+        return total
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
     return parameters.detach()
@@ -185,31 +232,7 @@ def _temperature(logits: Tensor, truth: Tensor) -> float:
     return float(tried[int(np.argmin(losses))])
 
 
-def _figures(
-    probability: Vectors, lists: Ragged, place: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]
-) -> dict[str, float]:
-    """Of entities that were not fitted to; a type that is not learnt counts as missed."""
-    rows, at = lists.rows(), place[lists.values]
-    truth = np.zeros(probability.shape, dtype=bool)
-    truth[rows[at >= 0], at[at >= 0]] = True
-    unlearnt = int((at < 0).sum())
-    told = probability >= 0.5
-    hits, claims, facts = (told & truth).sum(0), told.sum(0), truth.sum(0)
-    f1 = 2 * hits / np.maximum(claims + facts, 1)
-    first = probability.argmax(1)
-    right = truth[np.arange(len(first)), first]
-    recall = [right[rows[lists.values == kind]].mean() for kind in np.unique(lists.values)]
-    return {
-        "micro_f1": float(2 * hits.sum() / max(claims.sum() + facts.sum() + unlearnt, 1)),
-        "macro_f1": float(f1[facts > 0].mean()) if facts.any() else 0.0,
-        "accuracy": float(right.mean()),
-        "balanced_accuracy": float(np.mean(recall)),
-        "most_frequent_accuracy": float(truth[:, counts.argmax()].mean()),
-        "expected_calibration_error": _calibration_error(probability.ravel(), truth.ravel()),
-    }
-
-
-def _calibration_error(probability: Vectors, true: npt.NDArray[np.bool_], bins: int = 10) -> float:
+def calibration_error(probability: Vectors, true: npt.NDArray[np.bool_], bins: int = 10) -> float:
     """Over bins of equal mass among the probabilities of at least one percent: most types are ruled out without doubt."""
     rows = np.flatnonzero(probability >= 0.01)
     order = rows[np.argsort(probability[rows])]

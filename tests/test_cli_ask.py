@@ -47,6 +47,9 @@ def test_json_is_that_of_rest(run: Run, client: TestClient) -> None:
         "search Frnace -k 2 --mode lexical --json": client.get("/v1/search?q=Frnace&k=2&mode=lexical"),
         "show world:France --limit 2 --json": client.get("/v1/entities/world:France?limit=2"),
         "types world:France -k 2 --json": client.get("/v1/entities/world:France/types?k=2"),
+        "types world:Lyon --type world:City --type world:Country --json": client.get(
+            "/v1/entities/world:Lyon/types?type=world:City&type=world:Country"
+        ),
     }
     for words, served in pairs.items():
         printed = run(*words.split())
@@ -100,6 +103,12 @@ def test_types_for_people(run: Run) -> None:
     output = run("types", "world:France", "-k", "2").output
     assert re.search(r"1 +world:Country +[Cc]ountry +\d+\.\d% +known", output)
     assert "probability: among entities that have types" in output
+
+
+def test_a_described_type_takes_a_release_with_a_text_encoder(run: Run) -> None:
+    told = run("types", "world:Lyon", "--described", "mountain: large landform")
+    assert isinstance(told.exception, InvalidQuestion)
+    assert "takes a text encoder (search.encoder in the recipe)" in str(told.exception)
 
 
 def test_a_search_for_people(run: Run) -> None:

@@ -11,7 +11,8 @@ from kgservice.engine import Engine
 from kgservice.errors import DataError, InvalidQuestion, UnknownEntity, UnknownModel
 from kgservice.ragged import Ragged, offsets_of
 from kgservice.release import ReleaseStore
-from kgservice.type_head import FEWEST, TypeHead
+from kgservice.type_head import FEWEST, TypeHead, figures, truth_of
+from tests.bench.paired import Outcome, compare
 
 
 def made(n: int = 600, d: int = 12, seed: int = 0) -> tuple[np.ndarray, Ragged]:
@@ -79,6 +80,35 @@ def test_a_saved_head_is_the_same_and_a_damaged_one_is_told(tmp_path: Path) -> N
     with pytest.raises(DataError, match="cannot be read as a type head"):
         TypeHead.open(tmp_path / "types.safetensors", 12)
     assert len(TypeHead.open(tmp_path / "none.safetensors", 12).types) == 0
+
+
+def test_the_parts_may_be_given() -> None:
+    """As a task gives them: some entities of no part are neither learnt from nor measured."""
+    vectors, of_entity = made()
+    labelled = np.flatnonzero(of_entity.lengths)
+    parts = labelled[:300], labelled[300:350], labelled[350:400]
+    head, told = TypeHead.fit(vectors, of_entity, 4, parts)
+    assert (told["fitted"], told["measured"]) == (300, 50)
+    alone = figures(head.probabilities(vectors[parts[2]]), head.types, of_entity.take(parts[2]))
+    assert {key: told[key] for key in alone} == alone
+
+
+def test_two_classifiers_are_compared_entity_by_entity() -> None:
+    _, of_entity = made(n=2000)
+    types = np.arange(3, dtype=np.int32)
+    labelled = np.flatnonzero(of_entity.lengths)
+    lists = of_entity.take(labelled)
+    true = truth_of(lists, types).astype(np.float32)
+    noisy = np.where(np.random.default_rng(0).random((len(true), 1)) < 0.1, 1 - true, true)
+    right, wrong = (Outcome.of(one, types, lists) for one in (true, noisy))
+    found = compare(right, wrong, types, lists)
+    assert found["accuracy"]["difference"] == pytest.approx(1 - wrong.right.mean())
+    for one in found.values():
+        low, high = one["interval"]
+        assert 0 < low < one["difference"] < high
+        assert one["p"] < 0.01
+    same = compare(right, right, types, lists)["micro_f1"]
+    assert (same["difference"], same["p"]) == (0, 1)
 
 
 @pytest.fixture(scope="module")

@@ -138,12 +138,21 @@ def show(entity: str, limit: int, release: str | None, language: str, as_json: b
 @click.command()
 @click.argument("entity")
 @_k
+@click.option("--type", "named", multiple=True, metavar="TYPE", help="Choose among these types alone; repeatable.")
+@click.option(
+    "--described",
+    multiple=True,
+    metavar="LABEL[: DESCRIPTION]",
+    help="And among types that the release need not hold; repeatable.",
+)
 @click.option("--model", help="A model of the release; by default the one that tells types best.")
 @click.option("--exclude-known", is_flag=True, help="Leave out what the graph states.")
 @_options
 def types(
     entity: str,
     k: int,
+    named: tuple[str, ...],
+    described: tuple[str, ...],
     model: str | None,
     exclude_known: bool,
     release: str | None,
@@ -151,7 +160,13 @@ def types(
     as_json: bool,
 ) -> None:
     """Tell which types an entity has, with probabilities."""
-    asked = _open(release).types_of([entity], k=k, model=model, exclude_known=exclude_known, language=language)
+    from kgservice.answers import Described
+
+    parts = (one.partition(": ") for one in described)
+    given: list[str | Described] = [*named, *(Described(label, text) for label, _, text in parts)]
+    asked = _open(release).types_of(
+        [entity], types=given, k=k, model=model, exclude_known=exclude_known, language=language
+    )
     _print(asked[0], _types_lines, as_json)
 
 
@@ -242,10 +257,17 @@ def _types_lines(answer: TypesAnswer) -> Iterable[str]:
     yield _call(answer.entity)
     yield _origin(answer.release, answer.model)
     rows = [
-        (str(one.rank), one.id, one.label or "", _percent(one.probability), "known" if one.known else "")
+        (
+            str(one.rank),
+            one.id,
+            one.label or "",
+            _percent(one.probability),
+            "by its text" if one.basis == "text" else "",
+            "known" if one.known else "",
+        )
         for one in answer.candidates
     ]
-    yield from _table(("rank", "id", "label", "probability", ""), rows, right=(0, 3))
+    yield from _table(("rank", "id", "label", "probability", "", ""), rows, right=(0, 3))
     yield f"probability: among {answer.population}"
 
 

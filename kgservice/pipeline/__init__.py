@@ -83,6 +83,6 @@ def train(
         judge = validation(graph, settings, recipe.graph.filter)
         history = History(best_validation=judge(imported.scorer) if judge else 0.0)
         origin: dict[str, Any] = {"imported": imported.report}
-        return measured(imported.settings, name, imported.scorer, history, graph, recipe.graph.filter, origin)
+        return measured(imported.settings, name, imported.scorer, history, graph, recipe, origin)
     scorer, history, origin = learn(recipe, name, graph, home, former)
-    return measured(settings, name, scorer, history, graph, recipe.graph.filter, origin)
+    return measured(settings, name, scorer, history, graph, recipe, origin)

@@ -7,8 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from kgservice import index as indexes
+from kgservice.describing import described, described_types
+from kgservice.encoders import open_encoder
 from kgservice.estimates import Estimates
 from kgservice.evaluation.breakdowns import breakdowns, uncertainty
 from kgservice.evaluation.calibration import Calibration
@@ -18,11 +21,13 @@ from kgservice.graph import KnowledgeGraph, Level
 from kgservice.index import Index
 from kgservice.pipeline.stages import stage
 from kgservice.query import QueryBatch, Slot
-from kgservice.recipe import ModelSettings
+from kgservice.recipe import ModelSettings, Recipe
+from kgservice.resources import home
 from kgservice.scorers.base import VectorScorer
 from kgservice.statements import Split
 from kgservice.training.loop import History
-from kgservice.type_head import TypeHead
+from kgservice.type_head import Parts, TypeHead
+from kgservice.zero_shot import TEMPLATE, ZeroShot, read
 
 RECALL_QUESTIONS = 500
 
@@ -41,6 +46,7 @@ class TrainedModel:
         calibrations: by "classification" and by slot.
         estimates: of missing numbers.
         type_head: tells which types an entity has.
+        zero_shot: tells types by their texts.
     """
 
     name: str
@@ -53,6 +59,7 @@ class TrainedModel:
     calibrations: Mapping[str, Calibration]
     estimates: Estimates
     type_head: TypeHead
+    zero_shot: ZeroShot
 
     @property
     def validation_mrr(self) -> float:
@@ -66,10 +73,11 @@ def measured(
     scorer: VectorScorer,
     history: History,
     graph: KnowledgeGraph,
-    level: Level,
+    recipe: Recipe,
     origin: Mapping[str, Any],
 ) -> TrainedModel:
     """Index, rank and calibrate; `origin` goes into the metrics of the training."""
+    level = recipe.graph.filter
     scorer.to("cpu")
     with stage(f"index {name}"):
         index, index_figures = build_index(scorer, settings.index, graph)
@@ -84,9 +92,12 @@ def measured(
         estimates, numbers = Estimates.fit(graph, vectors)
     with stage(f"types {name}"):
         types: dict[str, Any] = {}
-        type_head = TypeHead.none(vectors.shape[1])
+        type_head, zero_shot = TypeHead.none(vectors.shape[1]), ZeroShot.none()
         if not scorer.reads_types:
             type_head, types = TypeHead.fit(vectors, graph.types.of_entity, len(graph.types))
+            if types and recipe.search.encoder != "none":
+                zero_shot, unseen = tell_by_text(graph, vectors, recipe.search.encoder)
+                types = {**types, "unseen": unseen}
     metrics = {
         "valid": valid.report(graph),
         "test": {**test.report(graph), **parts, **qualified},
@@ -101,7 +112,25 @@ def measured(
         "parameters": sum(parameter.numel() for parameter in scorer.parameters()),
         "graph": {"content_hash": graph.content_hash, **graph.counts()},
     }
-    return TrainedModel(name, settings, scorer, history, index, test, metrics, calibrated, estimates, type_head)
+    return TrainedModel(
+        name, settings, scorer, history, index, test, metrics, calibrated, estimates, type_head, zero_shot
+    )
+
+
+def tell_by_text(
+    graph: KnowledgeGraph, vectors: npt.NDArray[np.float32], encoder: str, parts: Parts | None = None
+) -> tuple[ZeroShot, dict[str, Any]]:
+    """What tells types by their texts, and what it is worth; see `ZeroShot.fit`."""
+    opened = open_encoder(encoder, home() / "encoded")
+    classes = read(opened, described_types(graph, TEMPLATE))
+    return ZeroShot.fit(
+        vectors,
+        graph.types.of_entity,
+        classes,
+        lambda entities: read(opened, described(graph, TEMPLATE, entities=entities)),
+        encoder,
+        parts,
+    )
 
 
 def _qualified(scorer: VectorScorer, graph: KnowledgeGraph, test: Ranks, level: Level) -> dict[str, Any]:

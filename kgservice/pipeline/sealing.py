@@ -104,6 +104,7 @@ def _write_model(recipe: Recipe, model: TrainedModel, folder: Path) -> None:
     write_json(folder / "calibration.json", {what: made.to_json() for what, made in model.calibrations.items()})
     model.estimates.save(folder / "estimates.safetensors")
     model.type_head.save(folder / "types.safetensors")
+    model.zero_shot.save(folder / "zero_shot.safetensors")
     write_json(folder / "metrics.json", model.metrics)
     card = model_card(alone, model.name, [model.metrics], calibrations=model.calibrations)
     (folder / "README.md").write_text(card, encoding="utf-8")

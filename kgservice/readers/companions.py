@@ -62,6 +62,20 @@ def add_companions(builder: BatchBuilder, companions: Sequence[Companion]) -> No
             ) from error
 
 
+def type_pairs(source: Source) -> list[tuple[str, str]]:
+    """(entity, type) by name of a file `{id: [type, ...]}`.
+
+    Raises:
+        DataError: it is not in this layout.
+    """
+    with source.open() as stream:
+        content = stream.read()
+    try:
+        return list(_types_of(content.decode()))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise DataError(f"{source.name}: expected {{entity: [type, ...]}} as JSON: {error}") from error
+
+
 def _add(
     builder: BatchBuilder,
     companion: Companion,

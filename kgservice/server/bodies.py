@@ -261,8 +261,25 @@ class EntityQuery(Closed):
     limit: int = Field(100, ge=0, le=MAX_STATEMENTS, description="Statements shown.")
 
 
-class TypesQuery(Closed):
-    """The query of `/v1/entities/{id}/types`."""
+class TypeBody(Closed):
+    """A type that no entity need have, by what is written of it."""
+
+    label: str = Field("", max_length=2048, description="What people call it.")
+    description: str = Field("", max_length=20_000, description="What it is.")
+
+    def described(self) -> Described:
+        """As the engine takes it."""
+        return Described(self.label, self.description)
+
+
+Type = Annotated[
+    Annotated[Name, Tag("named")] | Annotated[TypeBody, Tag("described")],
+    Discriminator(lambda type: "described" if isinstance(type, dict | TypeBody) else "named"),
+]
+
+
+class TypesOptions(Closed):
+    """How to tell types."""
 
     k: int = Field(10, ge=1, le=MAX_K, description="Types at most.")
     model: str | None = Field(None, description="A model of the release; by default the one that tells types best.")
@@ -270,10 +287,21 @@ class TypesQuery(Closed):
     language: Language = "en"
 
 
-class TypesBody(TypesQuery):
+class TypesQuery(TypesOptions):
+    """The query of `/v1/entities/{id}/types`."""
+
+    type: list[str] = Field([], max_length=100, description="Choose among these types alone. Repeatable.")
+
+
+class TypesBody(TypesOptions):
     """The body of `/v1/types`."""
 
     entities: Annotated[list[str], Field(min_length=1, description="Ids, CURIEs or IRIs.")]
+    types: Annotated[list[Type], Field(max_length=100)] = Field(
+        [],
+        description="Choose among these alone, of the release by name or described by label and description; those that no "
+        "entity was known to have are told by their texts.",
+    )
 
 
 class NoQuery(Closed):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Path, Query, Request, Response
 from fastapi.openapi.models import Example
 
-from kgservice.answers import EntityPage, SearchResult, TypesAnswer
+from kgservice.answers import Described, EntityPage, SearchResult, TypesAnswer
 from kgservice.engine import Engine
 from kgservice.errors import InvalidQuestion
-from kgservice.server.bodies import EntityQuery, JsonRoute, SearchQuery, TypesBody, TypesQuery
+from kgservice.server.bodies import EntityQuery, JsonRoute, SearchQuery, TypesBody, TypesOptions, TypesQuery
 from kgservice.server.documentation import responses
 from kgservice.server.schemas import TypesAnswers
 from kgservice.server.service import ServiceOf
@@ -28,6 +29,10 @@ _TYPES_EXAMPLES: dict[str, Example] = {
     "unknown": {
         "summary": "What may Spain be, beyond what is stated?",
         "value": {"entities": ["world:Spain"], "exclude_known": True, "k": 5},
+    },
+    "among": {
+        "summary": "Is Lyon a city or a country?",
+        "value": {"entities": ["world:Lyon"], "types": ["world:City", "world:Country"]},
     },
 }
 
@@ -59,6 +64,7 @@ async def search(query: Annotated[SearchQuery, Query()], request: Request, servi
         TypesAnswer,
         "The likeliest types.",
         "unknown-entity",
+        "unknown-type",
         "unknown-model",
         "invalid-request",
         "invalid-question",
@@ -74,7 +80,7 @@ async def entity_types(
     """Types with calibrated probabilities, told by the vectors of a model; those that are stated are marked as known."""
     service.check_size("entities", 1, query.k)
     engine = service.engine
-    return await service.answer_once(request, engine, lambda: _types(engine, [id], query)[0])
+    return await service.answer_once(request, engine, lambda: _types(engine, [id], query.type, query)[0])
 
 
 @router.post(
@@ -82,19 +88,27 @@ async def entity_types(
     operation_id="types",
     summary="Which types do many entities have?",
     responses=responses(
-        TypesAnswers, "The likeliest types of each.", "unknown-entity", "unknown-model", *_BODY, *_BUSY
+        TypesAnswers, "The likeliest types of each.", "unknown-entity", "unknown-type", "unknown-model", *_BODY, *_BUSY
     ),
 )
 async def types(body: Annotated[TypesBody, Body(openapi_examples=_TYPES_EXAMPLES)], service: ServiceOf) -> Response:
     """As for one entity; all of one answer come from one release."""
     service.check_size("entities", len(body.entities), body.k)
     engine = service.engine
-    return await service.answer(lambda: TypesAnswers(_types(engine, body.entities, body)))
+    given = [one if isinstance(one, str) else one.described() for one in body.types]
+    return await service.answer(lambda: TypesAnswers(_types(engine, body.entities, given, body)))
 
 
-def _types(engine: Engine, entities: list[str], query: TypesQuery) -> list[TypesAnswer]:
+def _types(
+    engine: Engine, entities: list[str], types: Sequence[str | Described], options: TypesOptions
+) -> list[TypesAnswer]:
     return engine.types_of(
-        entities, k=query.k, model=query.model, exclude_known=query.exclude_known, language=query.language
+        entities,
+        types=types,
+        k=options.k,
+        model=options.model,
+        exclude_known=options.exclude_known,
+        language=options.language,
     )
 
 
