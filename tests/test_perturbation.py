@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from kgservice import datasets
 from kgservice.cli import cli
+from kgservice.cli.perturb import COPIES
 from kgservice.errors import InputError
 from kgservice.evaluation.ranking import rank
 from kgservice.graph import KnowledgeGraph
@@ -314,6 +315,10 @@ def test_commands_of_the_documentation(tmp_path: Path, monkeypatch: pytest.Monke
         mapping = pl.read_parquet(tmp_path / "world-copies" / f"{copy}.mapping.parquet")
         assert mapping.columns == ["what", "old", "new"]
         assert len(mapping)
+
+
+def test_the_command_offers_every_copy() -> None:
+    assert [*COPIES] == [*map(str, Copy)]
 
 
 def test_a_graph_without_texts_is_refused() -> None:

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from kgservice import datasets
 from kgservice.cli import cli
-from kgservice.errors import RecipeError
+from kgservice.errors import InputError, RecipeError
 from kgservice.evaluation.probe import ORIGINAL, gain_figures, model_figures, verdicts
 from kgservice.evaluation.ranking import Ranks
 from kgservice.perturbation import Copy
-from kgservice.pipeline.probing import twin_overrides, twins
+from kgservice.pipeline.probing import probe, twin_overrides, twins
 from kgservice.recipe import Recipe
 
 ALL = (ORIGINAL, *map(str, Copy))
@@ -71,6 +72,11 @@ def test_twins_are_found_or_named() -> None:
         twins(recipe(graph={}, words={**text, "text": {"encoder": "none"}}), ["graph", "words"])
 
 
+def test_without_a_test_split_there_is_nothing_to_compare(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the graph has no test split"):
+        probe(recipe(text={"scorer": "bi-encoder"}), ["text"], datasets.load("world"), tmp_path, seeds=[0])
+
+
 RECIPE = """
 [graph]
 sources = ["family.ttl"]
@@ -98,18 +104,18 @@ def test_command(family_ttl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     record = json.loads(out.read_text(encoding="utf-8"))
     assert record["command"].endswith("--seeds 0 --probe")
     assert list(record["models"]) == ["text", "complex", "text-random"]
-    probe = record["probe"]
-    assert list(probe["copies"]) == [str(copy) for copy in Copy]
-    reads = {name: model["reads"] for name, model in probe["models"].items()}
+    found = record["probe"]
+    assert list(found["copies"]) == [str(copy) for copy in Copy]
+    reads = {name: model["reads"] for name, model in found["models"].items()}
     assert reads == {"text": "all-MiniLM-L6-v2", "complex": "", "text-random": "random"}
-    for name, model in probe["models"].items():
+    for name, model in found["models"].items():
         assert list(model["copies"]) == (list(ALL) if model["reads"] else [ORIGINAL])
         measured = record["models"][name][0]["test"]["filtered"]["realistic"]["mrr"]
         assert model["copies"][ORIGINAL]["mrr"] == pytest.approx(measured, rel=1e-9)
         for figures in model["copies"].values():
             assert figures["mrr_interval"][0] <= figures["mrr"] <= figures["mrr_interval"][1]
-    assert probe["gains"]["text"]["over"] == "text-random"
-    mrr = probe["models"]["text"]["copies"]["anonymised"]["mrr"]
+    assert found["gains"]["text"]["over"] == "text-random"
+    mrr = found["models"]["text"]["copies"]["anonymised"]["mrr"]
     assert f"{mrr:.4f}" in result.output
     html = page.read_text(encoding="utf-8")
     assert f"{mrr:.4f}" in html

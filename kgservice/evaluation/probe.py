@@ -90,8 +90,8 @@ def verdicts(probe: Mapping[str, Any]) -> list[str]:
             told.append(f"{adds}, no more than chance would: there is nothing to part into memory and inference.")
         else:
             told.append(
-                f"{adds}; in the virtual world {_gained(virtual)}. So {gain['inferred']:.0%} of it does not rest on what "
-                "names are remembered for."
+                f"{adds}; in the virtual world {_gained(virtual)}. So {min(max(gain['inferred'], 0), 1):.0%} of it does not "
+                "rest on what names are remembered for."
             )
     return told
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from kgservice import scorers
 from kgservice.encoders import RANDOM_ENCODER
-from kgservice.errors import RecipeError
+from kgservice.errors import InputError, RecipeError
 from kgservice.evaluation.probe import ORIGINAL, gain_figures, model_figures
 from kgservice.evaluation.ranking import Ranks, rank
 from kgservice.graph import KnowledgeGraph
@@ -81,11 +81,19 @@ def probe(
         seeds: of the trainings.
         copies_seed: of the copies.
 
+    Raises:
+        InputError: the graph has no test split.
+        RecipeError: no model reads a pretrained encoder.
+
     Returns:
         For JSON: `copies`, what was replaced in each; `models`, their figures by copy; `gains`, see
         `evaluation.probe.gain_figures`.
     """
     pairs = twins(recipe, names)
+    if not (graph.statements.split == Split.TEST).any():
+        raise InputError(
+            "the graph has no test split, so models cannot be compared: see graph.split in docs/recipes.md"
+        )
     ranks: dict[str, dict[str, list[Ranks]]] = {name: {} for name in names}
     copies: dict[str, Any] = {}
     for copy in (ORIGINAL, *Copy):
