@@ -43,10 +43,16 @@ def test_figures_by_hand() -> None:
 def test_what_an_encoder_adds_is_parted() -> None:
     without = {copy: [ranked([4] * 50)] for copy in ALL}
     gain = gain_figures({**without, ORIGINAL: [ranked([1] * 50)], "virtual-world": [ranked([2] * 50)]}, without)
-    assert gain["copies"][ORIGINAL] == {"difference": 0.75, "interval": [0.75, 0.75]}
-    assert gain["inferred"] == pytest.approx(0.25 / 0.75)
-    assert gain_figures(without, without)["inferred"] is None
-    made = {name: {"over": "random", **gain_figures(without, without)} for name in ["text"]}
+    assert gain[ORIGINAL] == {"difference": 0.75, "interval": [0.75, 0.75], "left": 1}
+    assert [gain[str(copy)]["left"] for copy in Copy] == pytest.approx([0.25 / 0.75, 0, 0, 0])
+    made = {"text": {"over": "random", "copies": gain}}
+    assert verdicts({"gains": made}) == [
+        "What `text` adds to `random`: +0.7500 (95 % interval +0.7500 to +0.7500). Of this is left: 33% where names mislead "
+        "(virtual-world), 0% where names say nothing and descriptions are true (anonymised), 0% where names are true and "
+        "descriptions are others' (inconsistent), 0% where nothing says anything (fully-anonymised)."
+    ]
+    assert gain_figures(without, without)["anonymised"]["left"] is None
+    made = {"text": {"over": "random", "copies": gain_figures(without, without)}}
     assert verdicts({"gains": made}) == [
         "What `text` adds to `random`: +0.0000 (95 % interval +0.0000 to +0.0000), no more than chance would: there is "
         "nothing to part into memory and inference."

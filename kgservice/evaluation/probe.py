@@ -1,6 +1,7 @@
 """Memory or inference: what models are worth on a graph and on its copies with other texts (see `kgservice.perturbation`).
 
-Where an encoder remembers facts, it answers worse when names contradict them; where it reads, it does not mind.
+Where an encoder remembers what names call up, it answers worse when they say nothing, or mislead; where it reads what is
+said of them, it does not mind.
 """
 
 from __future__ import annotations
@@ -14,7 +15,12 @@ from kgservice.evaluation.intervals import Floats, bootstrap, clusters
 from kgservice.evaluation.ranking import Ranks
 
 ORIGINAL = "original"
-VIRTUAL = "virtual-world"
+_WHERE = {
+    "virtual-world": "names mislead",
+    "anonymised": "names say nothing and descriptions are true",
+    "inconsistent": "names are true and descriptions are others'",
+    "fully-anonymised": "nothing says anything",
+}
 Runs = Mapping[str, Sequence[Ranks]]
 """A model's test ranks of each seed, by copy; the same statements in all."""
 
@@ -42,16 +48,19 @@ def gain_figures(runs: Runs, without: Runs) -> dict[str, Any]:
         without: of the same model with random vectors of words.
 
     Returns:
-        By copy the difference of MRR with its 95 % bootstrap interval over statements; and the share of the original's that
-        is left in the virtual world, `inferred`: None where the encoder adds nothing that is more than chance.
+        By copy the difference of MRR with its 95 % bootstrap interval over statements, and what is `left` of the original's:
+        a share, or None where the encoder adds nothing there that is more than chance.
     """
-    gains: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, Any]] = {}
     for copy, ranks in runs.items():
         gain = _gain(ranks) - _gain(without[copy])
-        gains[copy] = {"difference": float(gain.mean()), "interval": _interval(ranks[0], gain)}
-    adds = gains[ORIGINAL]["interval"][0] > 0
-    inferred = gains[VIRTUAL]["difference"] / gains[ORIGINAL]["difference"] if adds else None
-    return {"copies": gains, "inferred": inferred}
+        found[copy] = {"difference": float(gain.mean()), "interval": _interval(ranks[0], gain)}
+    original = found[ORIGINAL]
+    adds = original["interval"][0] > 0
+    return {
+        copy: {**gain, "left": gain["difference"] / original["difference"] if adds else None}
+        for copy, gain in found.items()
+    }
 
 
 def probe_lines(probe: Mapping[str, Any]) -> list[str]:
@@ -81,18 +90,16 @@ def probe_lines(probe: Mapping[str, Any]) -> list[str]:
 
 
 def verdicts(probe: Mapping[str, Any]) -> list[str]:
-    """One sentence for each model with a pretrained encoder."""
+    """What each model with a pretrained encoder owes to it, and how much of that each copy leaves."""
     told = []
     for name, gain in probe["gains"].items():
-        original, virtual = gain["copies"][ORIGINAL], gain["copies"][VIRTUAL]
+        original = gain["copies"][ORIGINAL]
         adds = f"What `{name}` adds to `{gain['over']}`: {_gained(original)}"
-        if gain["inferred"] is None:
+        if original["left"] is None:
             told.append(f"{adds}, no more than chance would: there is nothing to part into memory and inference.")
-        else:
-            told.append(
-                f"{adds}; in the virtual world {_gained(virtual)}. So {min(max(gain['inferred'], 0), 1):.0%} of it does not "
-                "rest on what names are remembered for."
-            )
+            continue
+        parts = [f"{gain['copies'][copy]['left']:.0%} where {where} ({copy})" for copy, where in _WHERE.items()]
+        told.append(f"{adds}. Of this is left: {', '.join(parts)}.")
     return told
 
 

@@ -113,7 +113,9 @@ def probe(
         "models": {
             name: {"reads": _read(recipe.models[name]), "copies": model_figures(runs)} for name, runs in ranks.items()
         },
-        "gains": {name: {"over": twin, **gain_figures(ranks[name], ranks[twin])} for name, twin in pairs.items()},
+        "gains": {
+            name: {"over": twin, "copies": gain_figures(ranks[name], ranks[twin])} for name, twin in pairs.items()
+        },
     }
 
 
