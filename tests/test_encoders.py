@@ -15,11 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kgservice.encoders import TextEncoder, open_encoder
+from kgservice.encoders import TextEncoder, encoded_width, open_encoder
 from kgservice.encoders.cache import VectorCache
 from kgservice.encoders.text import CachedEncoder, SentenceEncoder
 from kgservice.errors import InputError
 
+GOLDEN = [-0.0026248653884977102, 0.03976792097091675, 0.013260476291179657]
+"""The first coordinates of "town in France" by random vectors."""
 TEXTS = [
     "Paris: capital city of France",
     "the capital of France is a city on the Seine",
@@ -166,3 +168,17 @@ def test_cache_outlives_kill_9(tmp_path: Path) -> None:
         assert held.all()
         assert not found.any()
         assert len(cache) % 200 == 0
+
+
+def test_random_vectors_are_of_words_and_the_same_everywhere() -> None:
+    encoder = open_encoder("random")
+    assert isinstance(encoder, TextEncoder)
+    assert (encoder.name, encoder.width) == ("random", encoded_width("random"))
+    vectors = encoder.encode(["town in France", "France: in town", "town in Japan", "xqzt", ""])
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), [1, 1, 1, 1, 0], atol=1e-6)
+    likeness = vectors @ vectors.T
+    assert likeness[0, 1] > 0.999
+    assert 0.5 < likeness[0, 2] < 0.85  # two of three words
+    assert abs(likeness[0, 3]) < 0.3
+    np.testing.assert_allclose(vectors[0, :3], GOLDEN, atol=1e-6)

@@ -97,11 +97,11 @@ def test_your_own_graph(family_ttl: Path, monkeypatch: pytest.MonkeyPatch, tmp_p
     (tmp_path / "more.nt.gz").write_bytes(gzip.compress(more.encode()))
     (tmp_path / "mine.toml").write_text(blocks("toml")[0])
     (tmp_path / "latest-all.json.bz2").write_bytes(bz2.compress(b"[\n" + orjson.dumps(TOKYO) + b"\n]\n"))
-    steps = ("ingest", "audit", "split", "build")
+    steps = ("ingest", "audit", "split", "perturb", "build")
     for words in [words for step in steps for words in commands(("kgservice", step))]:
         result = CliRunner().invoke(cli, words[1:], catch_exceptions=False)
         assert result.exit_code == 0, result.output
-    for name in ("mygraph", "wikidata", "split"):
+    for name in ("mygraph", "wikidata", "split", "copies/virtual-world"):
         assert (tmp_path / "var" / name / "graph.json").exists()
     assert (tmp_path / "audit.html").exists()
     assert (tmp_path / "report.html").exists()

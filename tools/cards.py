@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from kgservice.card import model_card
+from kgservice.evaluation.probe import probe_lines
 from kgservice.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -69,6 +70,8 @@ def cards() -> Iterator[tuple[Path, str]]:
             )
             for name, runs in record["models"].items()
         )
+        if "probe" in record:
+            text += "\n" + "\n".join(probe_lines(record["probe"])) + "\n"
         yield recipe_path.with_suffix(".md"), text
 
 

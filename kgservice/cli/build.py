@@ -92,6 +92,10 @@ def _former(id: str | None) -> Release | None:
     help="Compare with the ranks in this TSV, statement by statement.",
 )
 @click.option("--partial", is_flag=True, help="Let --against lack some test statements: compare those it has.")
+@click.option("--probe", is_flag=True, help="Also train on copies of the graph with other texts: memory or inference?")
+@click.option(
+    "--page", type=click.Path(dir_okay=False, path_type=Path), help="Write what --probe finds as HTML, with a plot."
+)
 def evaluate(
     recipe: Path,
     overrides: tuple[str, ...],
@@ -102,21 +106,35 @@ def evaluate(
     ranks: Path | None,
     against: Path | None,
     partial: bool,
+    probe: bool,
+    page: Path | None,
 ) -> None:
     """Train RECIPE's models once per seed and measure them on the test split.
 
     Tables of ranks have the columns subject, relation, object, side (head or tail) and rank; see docs/evaluation.md.
+    For --probe see docs/text.md.
     """
     from kgservice import pipeline
     from kgservice.card import model_card
     from kgservice.errors import InputError, RecipeError
     from kgservice.evaluation.comparison import compare
+    from kgservice.evaluation.probe import probe_lines
     from kgservice.evaluation.rank_table import RankTable
+    from kgservice.evaluation.report import write_probe
+    from kgservice.pipeline import probing
     from kgservice.release import provenance
     from kgservice.resources import home
 
+    if page is not None and not probe:
+        raise click.UsageError("--page is for --probe.")
     loaded, base = load_recipe(recipe, overrides)
     names = _chosen(loaded, recipe, only)
+    chosen = [*(f"--set {s}" for s in overrides), *([f"--model {only}"] if only else []), f"--seeds {seeds}"]
+    if probe:
+        twins = probing.twins(loaded, names)
+        names, chosen = list(dict.fromkeys([*names, *twins.values()])), [*chosen, "--probe"]
+        overrides = (*overrides, *probing.twin_overrides(loaded, twins))
+        loaded, base = load_recipe(recipe, overrides)
     try:
         numbers = [int(seed) for seed in seeds.split(",")]
     except ValueError as error:
@@ -129,7 +147,6 @@ def evaluate(
     graph = pipeline.prepare_graph(loaded, home(), base)
     theirs = None if against is None else RankTable.read(against, graph)  # its errors come before the training
     results: dict[str, Any] = {}
-    chosen = [*(f"--set {s}" for s in overrides), *([f"--model {only}"] if only else []), f"--seeds {seeds}"]
     record = {
         "recipe": loaded.model_dump(mode="json"),
         **provenance(),
@@ -149,12 +166,22 @@ def evaluate(
                 compared.append(compare(ours, theirs, graph, partial=partial))
                 runs[-1]["against"] = compared[-1].as_dict()
         results[name] = runs
-        if out:  # after every model: another may take hours
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        _keep(record, out)  # after every model: another may take hours
         click.echo(model_card(loaded, name, runs))
         for seed, comparison in zip(numbers, compared, strict=False):
             click.echo(comparison.to_markdown(f"{name}, seed {seed}", str(against)))
+    if probe:
+        record["probe"] = probing.probe(loaded, names, graph, home(), seeds=numbers)
+        _keep(record, out)
+        click.echo("\n".join(probe_lines(record["probe"])))
+        if page is not None:
+            write_probe(page, title=loaded.description or loaded.name, probe=record["probe"])
+
+
+def _keep(record: dict[str, Any], out: Path | None) -> None:
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 @click.command()

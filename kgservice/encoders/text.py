@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kgservice.encoders.cache import VectorCache
+from kgservice.encoders.random import RANDOM_ENCODER, RANDOM_WIDTH, RandomEncoder
 from kgservice.errors import InputError, MissingDependency
 
 Vectors = npt.NDArray[np.float32]
@@ -54,7 +55,8 @@ def open_encoder(name: str = DEFAULT_ENCODER, cache: Path | None = None) -> Text
     """Load an encoder by name.
 
     Args:
-        name: `all-MiniLM-L6-v2`, or a folder or Hugging Face name of any sentence-transformers model.
+        name: `all-MiniLM-L6-v2`, or a folder or Hugging Face name of any sentence-transformers model; or `random`, an
+            encoder that has read nothing.
         cache: a folder in which vectors are kept between runs; None keeps none. Meant for many texts at once:
             every call that meets new texts adds a file.
 
@@ -62,6 +64,8 @@ def open_encoder(name: str = DEFAULT_ENCODER, cache: Path | None = None) -> Text
         InputError: nothing can be loaded by this name.
         MissingDependency: sentence-transformers is not installed.
     """
+    if name == RANDOM_ENCODER:
+        return RandomEncoder()  # faster than a cache
     encoder = SentenceEncoder.open(name)
     return encoder if cache is None else CachedEncoder(encoder, cache)
 
@@ -80,6 +84,8 @@ def shared_encoder(name: str = DEFAULT_ENCODER) -> TextEncoder:
 
 def encoded_width(name: str = DEFAULT_ENCODER) -> int:
     """`d` of an encoder, told by its folder where it is one, else by opening it; raises as `open_encoder` does."""
+    if name == RANDOM_ENCODER:
+        return RANDOM_WIDTH
     location = _location(name)
     told = Path(location) / "1_Pooling" / "config.json"
     if isinstance(location, Path) and told.is_file():

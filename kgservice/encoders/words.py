@@ -35,7 +35,7 @@ class WordEncoder:
         """From the texts that may be learnt from; fewer texts or words than `width` leave the last directions empty."""
         from sklearn.utils.extmath import randomized_svd
 
-        found = _words(texts)
+        found = hashed_words(texts)
         holding = np.bincount(found.indices, minlength=BUCKETS)
         weight = np.where(holding > 0, np.log((1 + len(texts)) / (1 + holding)) + 1, 0).astype(np.float32)
         directions = np.zeros((BUCKETS, width), np.float32)
@@ -52,7 +52,7 @@ class WordEncoder:
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """float32 `[b, d]`, no longer than 1: what the directions do not hold is lost."""
-        encoded: Vectors = np.asarray(_weighed(_words(texts), self.weight) @ self.directions, dtype=np.float32)
+        encoded: Vectors = np.asarray(_weighed(hashed_words(texts), self.weight) @ self.directions, dtype=np.float32)
         return encoded
 
 
@@ -65,8 +65,8 @@ def _vectorizer() -> Any:
     )
 
 
-def _words(texts: Sequence[str]) -> Any:
-    """CSR `[b, BUCKETS]` of ones."""
+def hashed_words(texts: Sequence[str]) -> Any:
+    """CSR float32 `[b, BUCKETS]`: 1 for every word that a text holds."""
     return _vectorizer().transform(texts)
 
 

@@ -232,7 +232,8 @@ class TextSettings(Settings):
     )
     language: str = Field("en", description="Of the texts, where there is one in it.")
     encoder: str = Field(
-        "all-MiniLM-L6-v2", description="A sentence-transformers model or folder, kept as it is, or `none`."
+        "all-MiniLM-L6-v2",
+        description="A sentence-transformers model or folder, kept as it is; `random`, a random vector per word; or `none`.",
     )
     words: int = Field(512, ge=0, description="Directions of TF-IDF over the words, beside the encoder's; 0 is none.")
     hidden: int = Field(512, ge=1, description="Width of the layer between what is read and an entity's vector.")

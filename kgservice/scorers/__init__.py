@@ -44,14 +44,23 @@ def build(settings: ModelSettings, *, n: int, r: int) -> VectorScorer:
     Raises:
         RecipeError: no such scorer, or a width it cannot have.
     """
-    import importlib
-
     import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.training.seed)
+        return kind(settings).from_settings(settings, n=n, r=r)
+
+
+def kind(settings: ModelSettings) -> type[VectorScorer]:
+    """The class that a recipe asks for.
+
+    Raises:
+        RecipeError: no such scorer.
+    """
+    import importlib
 
     if settings.scorer not in SCORERS:
         raise RecipeError(f"{settings.scorer!r} is not a scorer. Known: {', '.join(sorted(SCORERS))}.")
     module, _, name = SCORERS[settings.scorer].partition(":")
-    kind: type[VectorScorer] = getattr(importlib.import_module(module), name)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.training.seed)
-        return kind.from_settings(settings, n=n, r=r)
+    found: type[VectorScorer] = getattr(importlib.import_module(module), name)
+    return found

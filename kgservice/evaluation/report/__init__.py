@@ -7,5 +7,6 @@ data: the template escapes all of them. The same input gives the same bytes.
 
 from kgservice.evaluation.report.models import ModelReport
 from kgservice.evaluation.report.page import write_report
+from kgservice.evaluation.report.probe import write_probe
 
-__all__ = ["ModelReport", "write_report"]
+__all__ = ["ModelReport", "write_probe", "write_report"]
