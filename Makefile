@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check conformance format bench bench-train bench-ingest bench-million bench-qualifiers api cards clean
+.PHONY: demo test check conformance format bench bench-train bench-ingest bench-million bench-qualifiers bench-unseen api cards clean
 
 demo: $(READY)  ## set up, build the sample graph's release, serve it on :8000
 	$(BIN)/kgservice demo
@@ -41,6 +41,9 @@ bench-ingest: .venv-bench/.ready  ## ingestion beside rdflib, pyoxigraph, msgspe
 
 bench-qualifiers: $(READY)  ## statements with qualifiers: training beside its products, answers over HTTP
 	$(BIN)/python -m tests.bench.qualifiers
+
+bench-unseen: $(READY)  ## entities put after training, by the number of their facts
+	$(BIN)/python -m tests.bench.unseen
 
 bench-types: $(READY)  ## which types entities have: by graph, by text, by both
 	$(BIN)/python -m tests.bench.types
