@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check conformance format bench bench-train bench-ingest bench-million bench-qualifiers bench-unseen api cards clean
+.PHONY: demo test check conformance format bench bench-train bench-ingest bench-million bench-qualifiers bench-unseen bench-puts bench-types api cards clean
 
 demo: $(READY)  ## set up, build the sample graph's release, serve it on :8000
 	$(BIN)/kgservice demo
@@ -44,6 +44,9 @@ bench-qualifiers: $(READY)  ## statements with qualifiers: training beside its p
 
 bench-unseen: $(READY)  ## entities put after training, by the number of their facts
 	$(BIN)/python -m tests.bench.unseen
+
+bench-puts: $(READY)  ## entities put under load, the server killed in between
+	$(BIN)/python -m tests.bench.puts
 
 bench-types: $(READY)  ## which types entities have: by graph, by text, by both
 	$(BIN)/python -m tests.bench.types

@@ -1,8 +1,8 @@
-"""Entities that are put after training: how well each model answers about them and for them, by the number of facts put with them.
+"""Entities that are put after training: how well each model answers about and for them, by the number of facts put with them.
 
-Some entities of the sample graph are taken out with all their statements, models are trained on the rest, and the entities are put with
-their texts and 0 to 8 of their facts; the other facts are asked from both ends: about the entity, whose answer is one that was learnt, and for it, whose rivals are all others. Run it
-with `make bench-unseen`.
+Some entities of the sample graph are taken out with all their statements, models are trained on the rest, and the entities are
+put with their texts and 0 to 8 of their facts. The other facts are asked from both ends: about the entity, where the answer is
+one that was learnt, and for it, where its rivals are all others. Run it with `make bench-unseen`.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def run(home: Path, part: float, settings: list[str]) -> dict[str, Any]:
     rest.save(home / "rest")
     models = {name: model for name, model in world.models.items() if name != "hyperformer"}
     recipe = world.model_copy(
-        update={"models": models, "graph": world.graph.model_copy(update={"sources": [str(home / "rest")]})}
+        update={"models": models, "graph": world.graph.model_copy(update={"sources": (str(home / "rest"),)})}
     )
     learnt = Engine(pipeline.build(recipe, home, base=home))
     asked = {name: own[:ASKED] for name, own in facts.items()}
