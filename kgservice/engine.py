@@ -22,7 +22,6 @@ from kgservice.answers import (
     Answer,
     Decision,
     EntityPage,
-    Match,
     Question,
     SearchResult,
     Statement,
@@ -32,6 +31,7 @@ from kgservice.answers import (
 from kgservice.completion import Completion
 from kgservice.errors import CorruptRelease, DataError, InvalidQuestion, UnknownModel
 from kgservice.evaluation.evidence import evidence, statement_scores
+from kgservice.finding import Finding
 from kgservice.names import Names
 from kgservice.query import QueryBatch, Slot
 from kgservice.reading import Reading
@@ -338,25 +338,36 @@ class Engine:
         language: str = "en",
         mode: Literal["auto", "lexical", "dense"] = "auto",
     ) -> SearchResult:
-        """Entities by what they are called and what is said of them."""
+        """Entities by what they are called and what is said of them; see `search_many`."""
+        return self.search_many([query], k=k, types=types, language=language, mode=mode)[0]
+
+    def search_many(
+        self,
+        queries: Sequence[str],
+        *,
+        k: int = 10,
+        types: Sequence[str] = (),
+        language: str = "en",
+        mode: Literal["auto", "lexical", "dense"] = "auto",
+    ) -> list[SearchResult]:
+        """Entities by what they are called and what is said of them, for many queries at once.
+
+        Args:
+            queries: names, beginnings, misspelt ones, ids or descriptions; at most 512 letters each.
+            k: matches of each, in [1, 1000].
+            types: only entities of at least one of these.
+            language: of labels and descriptions; names in it rank above equal matches in others.
+            mode: by words ("lexical"), by meaning ("dense"), or by both, names first.
+
+        Raises:
+            InvalidQuestion: `k` out of range, or a query too long.
+            UnknownType: the release does not hold it.
+        """
         if not 1 <= k <= MAX_K:
             raise InvalidQuestion(f"k must be in [1, {MAX_K}], found {k}")
         wanted = [self.types.resolve(name) for name in types]
-        hits = self.entity_search.search(query, k=k, language=language, types=wanted, mode=mode)
-        ids = np.array([hit.entity for hit in hits], dtype=np.int32)
-        matches = [
-            Match(
-                id=named.id,
-                label=named.label,
-                description=named.description,
-                types=self._views.types(hit.entity, language),
-                score=float(hit.score),
-                matched=hit.matched,
-                kind=hit.match_kind,
-            )
-            for hit, named in zip(hits, self._views.entities(ids, language, describe=True), strict=True)
-        ]
-        return SearchResult(self.release_name, query, self.entity_search.has_dense, matches)
+        found = self.entity_search.search_many(queries, k=k, language=language, types=wanted, mode=mode)
+        return Finding(self._views, self.release_name, language).results(queries, found, self.entity_search.has_dense)
 
     def entity(self, name: str, *, language: str = "en", limit: int = MAX_STATEMENTS) -> EntityPage:
         """Labels, types and statements of one entity.

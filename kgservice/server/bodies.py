@@ -194,18 +194,34 @@ ClassifyBody = Annotated[
 ]
 
 
+Sought = Annotated[
+    str,
+    Field(min_length=1, max_length=512, description="A name, its beginning, a misspelt one, an id, or a description."),
+]
+Mode = Annotated[
+    Literal["auto", "lexical", "dense"],
+    Field(description="`lexical` by words, `dense` by meaning, `auto` both, names first."),
+]
+
+
 class SearchQuery(Closed):
     """The query of `/v1/search`."""
 
-    q: str = Field(
-        min_length=1, max_length=512, description="A name, its beginning, a misspelt one, an id, or a description."
-    )
+    q: Sought
     k: int = Field(10, ge=1, le=MAX_K, description="How many, the best first.")
     type: list[str] = Field([], max_length=100, description=f"{TYPE_HELP} Repeatable.")
     language: Language = "en"
-    mode: Literal["auto", "lexical", "dense"] = Field(
-        "auto", description="`lexical` by words, `dense` by meaning, `auto` both, names first."
-    )
+    mode: Mode = "auto"
+
+
+class SearchBody(Closed):
+    """The body of `/v1/search`: many queries with the same options."""
+
+    queries: list[Sought] = Field(min_length=1, description="Answered in this order.")
+    k: K = 10
+    types: Names = Field([], description=TYPE_HELP)
+    language: Language = "en"
+    mode: Mode = "auto"
 
 
 class EntityQuery(Closed):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from kgservice.answers import Answer, TypesAnswer, Verdict
+from kgservice.answers import Answer, SearchResult, TypesAnswer, Verdict
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,13 @@ class TypesAnswers:
     """The types of many entities, in their order."""
 
     answers: list[TypesAnswer]
+
+
+@dataclass(frozen=True)
+class SearchResults:
+    """What many queries found, in their order."""
+
+    answers: list[SearchResult]
 
 
 @dataclass(frozen=True)

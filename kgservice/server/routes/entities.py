@@ -1,4 +1,4 @@
-"""`GET /v1/search`, `GET /v1/entities/{id}` and its types."""
+"""`/v1/search`, `GET /v1/entities/{id}` and its types."""
 
 from __future__ import annotations
 
@@ -10,15 +10,26 @@ from fastapi.openapi.models import Example
 from kgservice.answers import EntityPage, SearchResult, TypesAnswer
 from kgservice.engine import Engine
 from kgservice.errors import InvalidQuestion
-from kgservice.server.bodies import EntityQuery, JsonRoute, SearchQuery, TypesBody, TypesQuery
+from kgservice.server.bodies import EntityQuery, JsonRoute, SearchBody, SearchQuery, TypesBody, TypesQuery
 from kgservice.server.documentation import responses
-from kgservice.server.schemas import TypesAnswers
+from kgservice.server.schemas import SearchResults, TypesAnswers
 from kgservice.server.service import ServiceOf
 
 router = APIRouter(prefix="/v1", tags=["entities"], route_class=JsonRoute)
 
 _BODY = ("malformed-json", "body-too-large", "unsupported-media-type", "invalid-request", "invalid-question")
 _BUSY = ("overloaded", "no-release", "unavailable")
+
+_SEARCH_EXAMPLES: dict[str, Example] = {
+    "two": {
+        "summary": "Which entities do two texts mean?",
+        "value": {"queries": ["Frnace", "river through Paris"], "k": 3},
+    },
+    "typed": {
+        "summary": "Only countries, labelled in French",
+        "value": {"queries": ["Espagne"], "types": ["world:Country"], "language": "fr", "mode": "lexical"},
+    },
+}
 
 _TYPES_EXAMPLES: dict[str, Example] = {
     "two": {
@@ -48,6 +59,25 @@ async def search(query: Annotated[SearchQuery, Query()], request: Request, servi
         request,
         engine,
         lambda: engine.search(query.q, k=query.k, types=query.type, language=query.language, mode=query.mode),
+    )
+
+
+@router.post(
+    "/search",
+    operation_id="searchMany",
+    summary="Which entities do many texts mean?",
+    responses=responses(SearchResults, "The matches of each query.", "unknown-type", *_BODY, *_BUSY),
+)
+async def search_many(
+    body: Annotated[SearchBody, Body(openapi_examples=_SEARCH_EXAMPLES)], service: ServiceOf
+) -> Response:
+    """As for one query; all are read together, which is several times faster where meaning is searched."""
+    service.check_size("queries", len(body.queries), body.k)
+    engine = service.engine
+    return await service.answer(
+        lambda: SearchResults(
+            engine.search_many(body.queries, k=body.k, types=body.types, language=body.language, mode=body.mode)
+        )
     )
 
 
