@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,7 @@ from kgservice.answers import (
 from kgservice.completion import Completion
 from kgservice.errors import CorruptRelease, DataError, InvalidQuestion, UnknownModel
 from kgservice.evaluation.evidence import evidence, statement_scores
-from kgservice.finding import Finding
+from kgservice.finding import Finding, Sought
 from kgservice.names import Names
 from kgservice.query import QueryBatch, Slot
 from kgservice.reading import Reading
@@ -329,45 +329,43 @@ class Engine:
         able.sort(key=lambda one: -self.release.metrics(one.name)["types"]["micro_f1"])
         return next((one for one in able if unseen and one.scorer.inductive), able[0])
 
-    def search(
-        self,
-        query: str,
-        *,
-        k: int = 10,
-        types: Sequence[str] = (),
-        language: str = "en",
-        mode: Literal["auto", "lexical", "dense"] = "auto",
-    ) -> SearchResult:
-        """Entities by what they are called and what is said of them; see `search_many`."""
-        return self.search_many([query], k=k, types=types, language=language, mode=mode)[0]
-
-    def search_many(
-        self,
-        queries: Sequence[str],
-        *,
-        k: int = 10,
-        types: Sequence[str] = (),
-        language: str = "en",
-        mode: Literal["auto", "lexical", "dense"] = "auto",
-    ) -> list[SearchResult]:
-        """Entities by what they are called and what is said of them, for many queries at once.
+    def search(self, query: str, *, cursor: str | None = None, **sought: Any) -> SearchResult:
+        """Entities by what they are called and what is said of them.
 
         Args:
-            queries: names, beginnings, misspelt ones, ids or descriptions; at most 512 letters each.
-            k: matches of each, in [1, 1000].
-            types: only entities of at least one of these.
-            language: of labels and descriptions; names in it rank above equal matches in others.
-            mode: by words ("lexical"), by meaning ("dense"), or by both, names first.
+            query: a name, the beginning of one, a misspelt one, an id or a description; at most 512 letters.
+            cursor: a result's `next`, for the page behind it.
+            sought: what `search_many` takes.
 
         Raises:
-            InvalidQuestion: `k` out of range, or a query too long.
-            UnknownType: the release does not hold it.
+            InvalidQuestion: also where the cursor is of another release or question.
         """
-        if not 1 <= k <= MAX_K:
-            raise InvalidQuestion(f"k must be in [1, {MAX_K}], found {k}")
-        wanted = [self.types.resolve(name) for name in types]
-        found = self.entity_search.search_many(queries, k=k, language=language, types=wanted, mode=mode)
-        return Finding(self._views, self.release_name, language).results(queries, found, self.entity_search.has_dense)
+        wanted = self._sought(sought)
+        return self._finding.page(query, wanted, cursor) if cursor else self._finding.many([query], wanted)[0]
+
+    def search_many(self, queries: Sequence[str], **sought: Any) -> list[SearchResult]:
+        """The first matches of many queries, which are read together.
+
+        Args:
+            queries: as for `search`.
+            sought: the fields of `kgservice.finding.Sought`: `k`, `types`, `filters`, `language`, `mode`, `facets`, `facet_by`.
+
+        Raises:
+            InvalidQuestion: `k` out of range, a query too long, or a filter that is not RELATION=OBJECT.
+            UnknownName: a type, relation or entity that the release does not hold.
+        """
+        return self._finding.many(queries, self._sought(sought))
+
+    @property
+    def _finding(self) -> Finding:
+        return Finding(self.entity_search, self._views, self.entities, self.relations, self.types, self.release_name)
+
+    @staticmethod
+    def _sought(given: dict[str, Any]) -> Sought:
+        sought = Sought(**given)
+        if not 1 <= sought.k <= MAX_K:
+            raise InvalidQuestion(f"k must be in [1, {MAX_K}], found {sought.k}")
+        return sought
 
     def entity(self, name: str, *, language: str = "en", limit: int = MAX_STATEMENTS) -> EntityPage:
         """Labels, types and statements of one entity.

@@ -89,7 +89,7 @@ class Views:
     def types_of(self, entities: npt.NDArray[np.int32], language: str) -> list[list[Named]]:
         """The types of many entities; each type is looked up once."""
         types = self.graph.types
-        if not len(types.of_entity):
+        if not len(types.of_entity) or not len(entities):
             return [[] for _ in entities]
         held = types.of_entity.take(entities)
         distinct, place = np.unique(held.values, return_inverse=True)

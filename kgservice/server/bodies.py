@@ -204,14 +204,30 @@ Mode = Annotated[
 ]
 
 
+FILTER_HELP = "Only entities that are the subject of such a statement; of all, where there are several."
+FACETS_HELP = "Count the types of the best 1,000 matches."
+FACET_HELP = "A relation whose objects are counted among the best 1,000 matches."
+
+
 class SearchQuery(Closed):
     """The query of `/v1/search`."""
 
     q: Sought
+    cursor: str | None = Field(None, max_length=512, description="The `next` of a result, for the page behind it.")
     k: int = Field(10, ge=1, le=MAX_K, description="How many, the best first.")
     type: list[str] = Field([], max_length=100, description=f"{TYPE_HELP} Repeatable.")
+    filter: list[str] = Field([], max_length=20, description=f"RELATION=OBJECT. {FILTER_HELP} Repeatable.")
     language: Language = "en"
     mode: Mode = "auto"
+    facets: bool = Field(False, description=FACETS_HELP)
+    facet: list[str] = Field([], max_length=20, description=f"{FACET_HELP} Repeatable.")
+
+
+class FilterBody(Closed):
+    """A statement without its subject."""
+
+    relation: Name = Field(description="What links the two.")
+    object: Name = Field(description="The entity that matches are linked to.")
 
 
 class SearchBody(Closed):
@@ -220,8 +236,13 @@ class SearchBody(Closed):
     queries: list[Sought] = Field(min_length=1, description="Answered in this order.")
     k: K = 10
     types: Names = Field([], description=TYPE_HELP)
+    filters: list[FilterBody] = Field([], max_length=20, description=FILTER_HELP)
     language: Language = "en"
     mode: Mode = "auto"
+    facets: Flag = Field(False, description=FACETS_HELP)
+    facet_by: Annotated[list[Name], Field(max_length=20)] = Field(
+        [], description="Relations whose objects are counted among the best 1,000 matches."
+    )
 
 
 class EntityQuery(Closed):

@@ -48,7 +48,14 @@ _TYPES_EXAMPLES: dict[str, Example] = {
     operation_id="search",
     summary="Which entity do you mean?",
     responses=responses(
-        SearchResult, "The matches, the best first.", "unknown-type", "invalid-request", "invalid-question", *_BUSY
+        SearchResult,
+        "The matches, the best first.",
+        "unknown-type",
+        "unknown-relation",
+        "unknown-entity",
+        "invalid-request",
+        "invalid-question",
+        *_BUSY,
     ),
 )
 async def search(query: Annotated[SearchQuery, Query()], request: Request, service: ServiceOf) -> Response:
@@ -58,7 +65,17 @@ async def search(query: Annotated[SearchQuery, Query()], request: Request, servi
     return await service.answer_once(
         request,
         engine,
-        lambda: engine.search(query.q, k=query.k, types=query.type, language=query.language, mode=query.mode),
+        lambda: engine.search(
+            query.q,
+            cursor=query.cursor,
+            k=query.k,
+            types=query.type,
+            filters=query.filter,
+            language=query.language,
+            mode=query.mode,
+            facets=query.facets,
+            facet_by=query.facet,
+        ),
     )
 
 
@@ -66,17 +83,35 @@ async def search(query: Annotated[SearchQuery, Query()], request: Request, servi
     "/search",
     operation_id="searchMany",
     summary="Which entities do many texts mean?",
-    responses=responses(SearchResults, "The matches of each query.", "unknown-type", *_BODY, *_BUSY),
+    responses=responses(
+        SearchResults,
+        "The matches of each query.",
+        "unknown-type",
+        "unknown-relation",
+        "unknown-entity",
+        *_BODY,
+        *_BUSY,
+    ),
 )
 async def search_many(
     body: Annotated[SearchBody, Body(openapi_examples=_SEARCH_EXAMPLES)], service: ServiceOf
 ) -> Response:
     """As for one query; all are read together, which is several times faster where meaning is searched."""
-    service.check_size("queries", len(body.queries), body.k)
+    counted = body.facets or bool(body.facet_by)
+    service.check_size("queries", len(body.queries), service.settings.max_k if counted else body.k)
     engine = service.engine
     return await service.answer(
         lambda: SearchResults(
-            engine.search_many(body.queries, k=body.k, types=body.types, language=body.language, mode=body.mode)
+            engine.search_many(
+                body.queries,
+                k=body.k,
+                types=body.types,
+                filters=[(one.relation, one.object) for one in body.filters],
+                language=body.language,
+                mode=body.mode,
+                facets=body.facets,
+                facet_by=body.facet_by,
+            )
         )
     )
 
