@@ -1,9 +1,10 @@
 """Recall by words: a tantivy index of one document per entity.
 
-A document has the fields `name` (each folded name whole), `joined` (the same without spaces), `start` (the first one, two
-and three letters of names), `word` (the words of all names), `begin` (the same letters of words), `about` (the words of the
-descriptions), `type`, `fact` (statements it is subject of), `place` (0 for the most linked entity) and `entity`. Questions about
-names return the most linked entities first, so that cutting a broad prefix at `limit` keeps what people mean.
+A document has the fields `name` (each folded name whole), `joined` (the same without spaces), `gram` (its runs of three
+letters), `start` (the first one, two and three letters of names), `word` (the words of all names), `begin` (the first
+letters of words), `about` (the words of the descriptions), `type`, `fact` (statements it is subject of), `place` (0 for the
+most linked entity) and `entity`. Questions about names return the most linked entities first, so that cutting a broad
+prefix at `limit` keeps what people mean.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +38,9 @@ _MAX_START = 3
 _MAX_FUZZY_LETTERS = 32  # an automaton for two typos grows with the word
 _MAX_FUZZY_WORDS = 8
 _INDEXED = {  # whole, or split into words
-    "name": "basic", "joined": "basic", "start": "basic", "begin": "basic", "word": "freq", "about": "freq",
+    "name": "basic", "joined": "basic", "gram": "basic", "start": "basic", "begin": "basic", "word": "freq", "about": "freq",
 }  # fmt: skip
+_GRAMS = 16  # of a question: with two typos in a name, as many remain as tell it from others
 _HEAP_BYTES = 256_000_000
 _REMOVALS = 50
 
@@ -105,6 +107,8 @@ class LexicalIndex:
                 document.add_text("start", start)
             for begin in _starts([word for name in folded for word in words(name)]):
                 document.add_text("begin", begin)
+            for gram in _grams(name[:_MAX_NAME] for name in folded):
+                document.add_text("gram", gram)
             for name in folded:
                 document.add_text("name", name[:_MAX_NAME])
                 document.add_text("word", name)
@@ -167,34 +171,28 @@ class LexicalIndex:
         parts = [*(self._term("word", word) for word in words[:-1]), self._unfinished(words[-1])]
         return self._most_linked(self._all(parts), within, limit)
 
-    def resembling(
-        self, words: Sequence[str], within: Within, limit: int, *, misspelt: Sequence[str] | None = None
-    ) -> Entities:
-        """The entities with names that have all these words, or that are all these words, but for typos.
-
-        Args:
-            words: of the question.
-            within: what the entities must be.
-            limit: how many.
-            misspelt: the words that may have typos. An automaton costs as much as all else, so that where they are given,
-                typos over the whole name are looked for in its spaces alone.
-        """
+    def resembling(self, words: Sequence[str], misspelt: Sequence[str], within: Within, limit: int) -> Entities:
+        """The entities with names that have all these words, the misspelt ones but for typos, or that differ in spaces alone."""
         if len(words) > _MAX_FUZZY_WORDS:
             return np.empty(0, dtype=np.int64)
         query, parts = self._query(), []
         for place, word in enumerate(words):
             last = place == len(words) - 1
-            typos = typos_allowed(word) if misspelt is None or word in misspelt else 0
+            typos = typos_allowed(word) if word in misspelt else 0
             found = [self._unfinished(word) if last else self._term("word", word)]
             if typos:
                 found.append(query.fuzzy_term_query(self._schema, "word", word, typos, True, last))
             parts.append(self._any(found))
-        key = " ".join(words)
-        joined = key.replace(" ", "")[:_MAX_NAME]
-        wholes = [self._term("joined", joined), self._term("name", joined)]
-        if misspelt is None:
-            wholes.append(query.fuzzy_term_query(self._schema, "name", key, typos_allowed(key), True, False))
-        return self._most_linked(self._any([self._all(parts), *wholes]), within, limit)
+        joined = "".join(words)[:_MAX_NAME]
+        spaces = [self._term("joined", joined), self._term("name", joined)]
+        return self._most_linked(self._any([self._all(parts), *spaces]), within, limit)
+
+    def alike(self, key: str, within: Within, limit: int) -> Entities:
+        """The entities with a name that shares the rarest runs of three letters with this one, best first by BM25."""
+        held = {gram: self._searcher.doc_freq("gram", gram) for gram in _grams([key[:_MAX_NAME]])}
+        rarest = sorted((gram for gram, count in held.items() if count), key=lambda gram: (held[gram], gram))
+        parts = [self._term("gram", gram) for gram in rarest[:_GRAMS]]
+        return self._entities(self._searcher.search(self._within(self._any(parts), within), limit, False).hits)
 
     def mentioning(self, words: Sequence[str], within: Within, limit: int) -> Entities:
         """The entities with any of these words in a name or a description, best first by BM25; names count double."""
@@ -278,6 +276,12 @@ def _facts(graph: KnowledgeGraph) -> list[npt.NDArray[np.int64]]:
     table = graph.statements
     facts = table.relation.astype(np.int64) << 32 | table.object
     return np.split(facts, np.searchsorted(table.subject, np.arange(1, graph.n)))
+
+
+def _grams(names: Iterable[str]) -> list[str]:
+    """All runs of three letters, the ends of names counting as spaces."""
+    padded = (f" {name} " for name in names)
+    return sorted({name[at : at + 3] for name in padded for at in range(len(name) - 2)})
 
 
 def _starts(texts: Sequence[str]) -> list[str]:

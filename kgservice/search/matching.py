@@ -19,6 +19,9 @@ _MAX_WORDS = 32
 _PARTIAL = 0.5
 """A name that has only some of the words is named by the question if they are at least this share of its letters."""
 
+_ALIKE = 0.5
+"""A name is guessed at if at least this share of the letters is right, its own or the question's, whichever are more."""
+
 
 class Tier(IntEnum):
     """Kinds of match, worse to better; a match of a better tier always ranks first."""
@@ -134,7 +137,8 @@ def _resemble(question: Question, names: Sequence[str]) -> tuple[npt.NDArray[np.
     number: dict[str, int] = {}
     flat = np.array([number.setdefault(word, len(number)) for name in held for word in name])
     starts = np.cumsum([0, *map(len, held)])[:-1]
-    letters = np.array([len(name) - name.count(" ") for name in names])
+    lengths = np.array([len(name) for name in names])
+    letters = lengths - np.array([name.count(" ") for name in names])
     allowed = np.array([typos_allowed(word) for word in question.words])
     distance = _word_typos(question.words, list(number), allowed)
     nearest = np.minimum.reduceat(distance[:, flat], starts, axis=1)
@@ -142,15 +146,20 @@ def _resemble(question: Question, names: Sequence[str]) -> tuple[npt.NDArray[np.
     right = np.array([len(word) for word in question.words]) @ found
     wrong = (nearest * found).sum(axis=0)
     asked, most = question.letters, typos_allowed(question.key)
-    whole = _distances([question.key], names, most)[0]
+    furthest = len(question.key) // 2
+    whole = _distances([question.key], names, furthest)[0]
+    longer = np.maximum(lengths, len(question.key))
+    alike = np.where(whole <= furthest, 1 - whole / longer, 0.0)
     share = (right - wrong) / asked
     # A part of the question must be a whole name: "eiffel tower paris" names the Eiffel Tower.
-    partial = (share >= _PARTIAL) & (letters <= asked)
+    share = np.where((share >= _PARTIAL) & (letters <= asked), share, 0.0)
+    share = np.maximum(share, np.where(alike >= _ALIKE, alike, 0.0))
     fuzzy = right == asked
-    # All letters of the name are accounted for: half a typo better than the same typos in a part of it.
-    closeness = np.where(whole <= most, 1 - (whole - 0.5) / (asked + 1), 1 - wrong / (asked + 1))
+    # All letters of the name are accounted for: a typo better than the same typos in a part of it. Of two names as far
+    # away the longer one was meant: short ones are near to everything.
+    closeness = np.where(whole <= most, 1 - (whole - 0.5) / (longer + 1), 1 - (wrong + 0.5) / (asked + 1))
     fuzzy |= whole <= most
-    tier = np.where(fuzzy, int(Tier.FUZZY), np.where(partial, int(Tier.PARTIAL), -1))
+    tier = np.where(fuzzy, int(Tier.FUZZY), np.where(share > 0, int(Tier.PARTIAL), -1))
     return tier, np.where(fuzzy, np.maximum(closeness, 0.0), share)
 
 

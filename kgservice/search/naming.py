@@ -14,7 +14,8 @@ from kgservice.search.matching import Question, Tier, compare
 from kgservice.search.names import Names
 
 _RECALL = 100  # entities taken per kind of recall before they are compared name by name
-_MAX_LIKENESS = 3  # more known words than this describe something; a name spelt like all of them is not looked for
+_MAX_LIKENESS = 8  # more words than this describe something; a name spelt like all of them is not looked for
+_SURE = 0.85  # closeness of a misspelt name from which on no other is looked for
 _FOUND_BY_ID: Final = 3  # above every quality of a name
 
 
@@ -85,11 +86,23 @@ class NameSearch:
             return Named(self._ranked(found), [])
         tails: list[dict[int, Match | None]] = []
         misspelt = [word for word in words if not lexical.knows(word)]
+        fuzzy: Matches = {}
         if misspelt:
-            found |= self._misspelt(question, misspelt, within, limit, found, language)
-        elif len(words) <= _MAX_LIKENESS and not any(match.tier == Tier.EXACT for match in found.values()):
-            # Known words are spelt as meant ("money", not Monet): likeness in letters is then one hint among others.
-            tails.append({**self._ranked(_fuzzy(fresh(lexical.resembling(words, within, limit), typos=True)))})
+            fuzzy = _fuzzy(fresh(lexical.resembling(words, misspelt, within, limit), typos=True))
+        sure = any(match.tier == Tier.EXACT for match in found.values()) or any(
+            match.closeness >= _SURE for match in fuzzy.values()
+        )
+        if not sure and len(words) <= _MAX_LIKENESS:
+            alike = fresh(lexical.alike(question.key, within, limit), typos=True)
+            tails.append(
+                {**self._ranked({entity: match for entity, match in alike.items() if match.tier < Tier.FUZZY})}
+            )
+            fuzzy |= _fuzzy({entity: match for entity, match in alike.items() if entity not in fuzzy})
+        if misspelt or len(words) > 1:
+            found |= fuzzy
+        else:
+            # A known word is spelt as meant ("money", not Monet): likeness in letters is then one hint among others.
+            tails.append({**self._ranked(fuzzy)})
         if len(found) < k:
             mentioning = lexical.mentioning(words, within, limit)
             partial = fresh(mentioning, typos=True, shorter=True)
@@ -107,17 +120,6 @@ class NameSearch:
         if match.tier <= Tier.FUZZY:
             within = 0.8 * match.closeness + 0.2 * within
         return match.tier + min(within, 0.999999)
-
-    def _misspelt(
-        self, question: Question, misspelt: list[str], within: Within, limit: int, found: Matches, language: str
-    ) -> Matches:
-        """Typos in the unknown words first; in every word, and over the whole name, only where that finds nothing."""
-        for words in (misspelt, None):
-            entities = self._lexical.resembling(question.words, within, limit, misspelt=words)
-            fuzzy = _fuzzy(self._compare(question, entities, found, language, typos=True))
-            if fuzzy:
-                break
-        return fuzzy
 
     def _compare(
         self,
