@@ -302,6 +302,37 @@ class TypesAnswer:
 
 
 @dataclass(frozen=True)
+class LikeEntity:
+    """An entity that is like another.
+
+    Attributes:
+        rank: from 1.
+        similarity: the cosine of the two vectors, in [-1, 1]; compares within one model.
+    """
+
+    rank: int
+    id: str
+    label: str | None
+    description: str | None
+    types: list[Named]
+    similarity: float
+
+
+@dataclass(frozen=True)
+class LikeAnswer:
+    """Which entities are like one.
+
+    Attributes:
+        similar: the most alike first.
+    """
+
+    release: str
+    model: str
+    entity: Named
+    similar: list[LikeEntity]
+
+
+@dataclass(frozen=True)
 class EntityPage:
     """What the graph holds about one entity.
 

@@ -22,6 +22,7 @@ from kgservice.answers import (
     Answer,
     Decision,
     EntityPage,
+    LikeAnswer,
     Question,
     SearchResult,
     Statement,
@@ -32,6 +33,7 @@ from kgservice.completion import Completion
 from kgservice.errors import CorruptRelease, DataError, InvalidQuestion, UnknownModel
 from kgservice.evaluation.evidence import evidence, statement_scores
 from kgservice.finding import Finding, Sought
+from kgservice.likeness import alike
 from kgservice.names import Names
 from kgservice.query import QueryBatch, Slot
 from kgservice.reading import Reading
@@ -355,6 +357,33 @@ class Engine:
             UnknownName: a type, relation or entity that the release does not hold.
         """
         return self._finding.many(queries, self._sought(sought))
+
+    def similar_to(
+        self, entity: str, *, k: int = 10, model: str | None = None, types: Sequence[str] = (), language: str = "en"
+    ) -> LikeAnswer:
+        """Entities whose vectors point the same way: what a graph model learnt of their links, a text model of their words.
+
+        Args:
+            entity: an id, CURIE or IRI.
+            k: how many, in [1, 1000].
+            model: by name; by default the release's best, for an entity of no training statement one that reads texts.
+            types: only entities of at least one of these.
+            language: of labels and descriptions.
+
+        Raises:
+            InvalidQuestion: `k` out of range, or the release has no model.
+            UnknownName: an entity, type or model that the release does not hold.
+        """
+        if not 1 <= k <= MAX_K:
+            raise InvalidQuestion(f"k must be in [1, {MAX_K}], found {k}")
+        asked = self.entities.resolve(entity)
+        if model is None and not self._models:
+            raise InvalidQuestion(f"release {self.release.id} has no model, and so no vectors to compare")
+        served = self.model(model)
+        if model is None and not self.graph.seen[asked]:
+            served = next((one for one in self._models.values() if one.scorer.inductive), served)
+        allow = self._of_types(types) if types else None
+        return alike(served, self._views, asked, k=k, allow=allow, language=language, release=self.release_name)
 
     @property
     def _finding(self) -> Finding:

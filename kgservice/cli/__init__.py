@@ -24,6 +24,7 @@ COMMANDS = {
     "complete": ("kgservice.cli.ask:complete", "Ask for missing links."),
     "classify": ("kgservice.cli.ask:classify", "Ask whether a statement is true."),
     "search": ("kgservice.cli.ask:search", "Find entities by name or meaning."),
+    "similar": ("kgservice.cli.ask:similar", "List the entities that are most like one."),
     "types": ("kgservice.cli.ask:types", "Tell which types an entity has."),
     "show": ("kgservice.cli.ask:show", "Show what the graph holds about an entity."),
     "release": ("kgservice.cli.release:release", "List, verify, activate and roll back releases."),

@@ -252,6 +252,15 @@ class EntityQuery(Closed):
     limit: int = Field(100, ge=0, le=MAX_STATEMENTS, description="Statements shown.")
 
 
+class SimilarQuery(Closed):
+    """The query of `/v1/entities/{id}/similar`."""
+
+    k: int = Field(10, ge=1, le=MAX_K, description="How many, the most alike first.")
+    model: str | None = Field(None, description="A model of the release; by default the best by validation.")
+    type: list[str] = Field([], max_length=100, description=f"{TYPE_HELP} Repeatable.")
+    language: Language = "en"
+
+
 class TypesQuery(Closed):
     """The query of `/v1/entities/{id}/types`."""
 

@@ -1,4 +1,4 @@
-"""`/v1/search`, `GET /v1/entities/{id}` and its types."""
+"""`/v1/search`, `GET /v1/entities/{id}` its types and its likes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Path, Query, Request, Response
 from fastapi.openapi.models import Example
 
-from kgservice.answers import EntityPage, SearchResult, TypesAnswer
+from kgservice.answers import EntityPage, LikeAnswer, SearchResult, TypesAnswer
 from kgservice.engine import Engine
 from kgservice.errors import InvalidQuestion
-from kgservice.server.bodies import EntityQuery, JsonRoute, SearchBody, SearchQuery, TypesBody, TypesQuery
+from kgservice.server.bodies import EntityQuery, JsonRoute, SearchBody, SearchQuery, SimilarQuery, TypesBody, TypesQuery
 from kgservice.server.documentation import responses
 from kgservice.server.schemas import SearchResults, TypesAnswers
 from kgservice.server.service import ServiceOf
@@ -140,6 +140,37 @@ async def entity_types(
     service.check_size("entities", 1, query.k)
     engine = service.engine
     return await service.answer_once(request, engine, lambda: _types(engine, [id], query)[0])
+
+
+@router.get(
+    "/entities/{id:path}/similar",
+    operation_id="similarEntities",
+    summary="Which entities are like this one?",
+    responses=responses(
+        LikeAnswer,
+        "The most alike.",
+        "unknown-entity",
+        "unknown-type",
+        "unknown-model",
+        "invalid-request",
+        "invalid-question",
+        *_BUSY,
+    ),
+)
+async def similar(
+    id: Annotated[str, Path(description="An IRI (percent-encoded), a CURIE or an id.", examples=["world:France"])],
+    query: Annotated[SimilarQuery, Query()],
+    request: Request,
+    service: ServiceOf,
+) -> Response:
+    """By the cosine of a model's vectors: of a graph model what is linked alike, of a text model what is described alike."""
+    service.check_size("entities", 1, query.k)
+    engine = service.engine
+    return await service.answer_once(
+        request,
+        engine,
+        lambda: engine.similar_to(id, k=query.k, model=query.model, types=query.type, language=query.language),
+    )
 
 
 @router.post(
