@@ -3,7 +3,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check conformance format bench bench-train bench-ingest bench-million bench-qualifiers bench-unseen bench-puts bench-types api cards clean
+.PHONY: demo test check conformance format bench bench-train bench-ingest bench-million bench-qualifiers bench-types \
+	bench-unseen bench-puts bench-search bench-known-items bench-entity api cards clean
 
 demo: $(READY)  ## set up, build the sample graph's release, serve it on :8000
 	$(BIN)/kgservice demo
@@ -50,6 +51,15 @@ bench-puts: $(READY)  ## entities put under load, the server killed in between
 
 bench-types: $(READY)  ## which types entities have: by graph, by text, by both
 	$(BIN)/python -m tests.bench.types
+
+bench-search: $(READY)  ## entity search over a million names: build, memory, speed, beside tantivy, SQLite and rapidfuzz
+	$(BIN)/python -m tests.bench.search
+
+bench-known-items: $(READY)  ## is an entity found by its own name, typed wrongly?
+	$(BIN)/python -m tests.bench.known_items
+
+bench-entity: $(READY)  ## DBpedia-Entity v2: a run ranked anew by names, and a collection searched
+	$(BIN)/python -m tests.bench.entity
 
 bench-million: $(READY)  ## a graph of a million entities: memory, speed, does it learn
 	$(BIN)/python -m tests.bench.million

@@ -359,7 +359,7 @@ class ReleaseSearch:
             alone = partial(_alone, graph.base, entry_of)
             self._segments = segments(self._segments, added.documents, alone, self._encoder)
             ids = {document: graph.base.n + place for document, place in added.places.items()}
-            return LayeredSearch(base, self._segments, ids, graph.erased)
+            return LayeredSearch(base, self._segments, ids, graph.erased, graph.subjects)
 
 
 def _alone(base: KnowledgeGraph, entry_of: Mapping[str, Entry], documents: Sequence[str]) -> KnowledgeGraph:

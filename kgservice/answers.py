@@ -306,6 +306,37 @@ class TypesAnswer:
 
 
 @dataclass(frozen=True)
+class LikeEntity:
+    """An entity that is like another.
+
+    Attributes:
+        rank: from 1.
+        similarity: the cosine of the two vectors, in [-1, 1]; compares within one model.
+    """
+
+    rank: int
+    id: str
+    label: str | None
+    description: str | None
+    types: list[Named]
+    similarity: float
+
+
+@dataclass(frozen=True)
+class LikeAnswer:
+    """Which entities are like one.
+
+    Attributes:
+        similar: the most alike first.
+    """
+
+    release: str
+    model: str
+    entity: Named
+    similar: list[LikeEntity]
+
+
+@dataclass(frozen=True)
 class EntityPage:
     """What the graph holds about one entity.
 
@@ -345,10 +376,41 @@ class Match:
 
 
 @dataclass(frozen=True)
+class FacetValue:
+    """A type or an object, and how many matches have it."""
+
+    id: str
+    label: str | None
+    count: int
+
+
+@dataclass(frozen=True)
+class Facet:
+    """How matches divide.
+
+    Attributes:
+        relation: whose objects are counted; None where types are.
+        among: the matches that were looked at: all, or the best 1,000.
+        values: the most frequent first, at most 100.
+    """
+
+    relation: Named | None
+    among: int
+    values: list[FacetValue]
+
+
+@dataclass(frozen=True)
 class SearchResult:
-    """What a search found, and whether meaning was searched beside names."""
+    """What a search found, and whether meaning was searched beside names.
+
+    Attributes:
+        next: a cursor for the page behind this one; None where there is none. The last page may be empty.
+        facets: where they were asked for.
+    """
 
     release: str
     query: str
     dense: bool
     matches: list[Match]
+    next: str | None = None
+    facets: list[Facet] | None = None

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ from kgservice.answers import (
     Decision,
     Described,
     EntityPage,
-    Match,
+    LikeAnswer,
     Question,
     SearchResult,
     Statement,
@@ -34,7 +34,9 @@ from kgservice.answers import (
 from kgservice.completion import Completion
 from kgservice.errors import CorruptRelease, DataError, InvalidQuestion
 from kgservice.evaluation.evidence import evidence, statement_scores
+from kgservice.finding import Finding, Sought
 from kgservice.graph import KnowledgeGraph
+from kgservice.likeness import alike
 from kgservice.names import Names
 from kgservice.query import QueryBatch, Slot
 from kgservice.reading import Reading
@@ -353,34 +355,69 @@ class Engine:
             found.update(zip(rows.tolist(), filled, strict=True))
         return [found[place] for place in range(len(ids))]
 
-    def search(
-        self,
-        query: str,
-        *,
-        k: int = 10,
-        types: Sequence[str] = (),
-        language: str = "en",
-        mode: Literal["auto", "lexical", "dense"] = "auto",
-    ) -> SearchResult:
-        """Entities by what they are called and what is said of them."""
+    def search(self, query: str, *, cursor: str | None = None, **sought: Any) -> SearchResult:
+        """Entities by what they are called and what is said of them.
+
+        Args:
+            query: a name, the beginning of one, a misspelt one, an id or a description; at most 512 letters.
+            cursor: a result's `next`, for the page behind it.
+            sought: what `search_many` takes.
+
+        Raises:
+            InvalidQuestion: also where the cursor is of another release or question.
+        """
+        wanted = self._sought(sought)
+        return self._finding.page(query, wanted, cursor) if cursor else self._finding.many([query], wanted)[0]
+
+    def search_many(self, queries: Sequence[str], **sought: Any) -> list[SearchResult]:
+        """The first matches of many queries, which are read together.
+
+        Args:
+            queries: as for `search`.
+            sought: the fields of `kgservice.finding.Sought`: `k`, `types`, `filters`, `language`, `mode`, `facets`, `facet_by`.
+
+        Raises:
+            InvalidQuestion: `k` out of range, a query too long, or a filter that is not RELATION=OBJECT.
+            UnknownName: a type, relation or entity that the release does not hold.
+        """
+        return self._finding.many(queries, self._sought(sought))
+
+    def similar_to(
+        self, entity: str, *, k: int = 10, model: str | None = None, types: Sequence[str] = (), language: str = "en"
+    ) -> LikeAnswer:
+        """Entities whose vectors point the same way: what a graph model learnt of their links, a text model of their words.
+
+        Args:
+            entity: an id, CURIE or IRI.
+            k: how many, in [1, 1000].
+            model: by name; by default the release's best, for an entity of no training statement one that reads texts.
+            types: only entities of at least one of these.
+            language: of labels and descriptions.
+
+        Raises:
+            InvalidQuestion: `k` out of range, or the release has no model.
+            UnknownName: an entity, type or model that the release does not hold.
+        """
         if not 1 <= k <= MAX_K:
             raise InvalidQuestion(f"k must be in [1, {MAX_K}], found {k}")
-        wanted = [self.types.resolve(name) for name in types]
-        hits = self.entity_search.search(query, k=k, language=language, types=wanted, mode=mode)
-        ids = np.array([hit.entity for hit in hits], dtype=np.int32)
-        matches = [
-            Match(
-                id=named.id,
-                label=named.label,
-                description=named.description,
-                types=self._views.types(hit.entity, language),
-                score=float(hit.score),
-                matched=hit.matched,
-                kind=hit.match_kind,
-            )
-            for hit, named in zip(hits, self._views.entities(ids, language, describe=True), strict=True)
-        ]
-        return SearchResult(self.release_name, query, self.entity_search.has_dense, matches)
+        asked = np.array([self.entities.resolve(entity)], dtype=np.int32)
+        if not self._models:
+            raise InvalidQuestion(f"release {self.release.id} has no model, and so no vectors to compare")
+        able = [self.model(model)] if model else list(self._models.values())
+        served, _ = self._routing.parted(able, self._unseen(asked), [asked])[0]
+        allow = self._allowed(types)
+        return alike(served, self._views, int(asked[0]), k=k, allow=allow, language=language, release=self.release_name)
+
+    @property
+    def _finding(self) -> Finding:
+        return Finding(self.entity_search, self._views, self.entities, self.relations, self.types, self.release_name)
+
+    @staticmethod
+    def _sought(given: dict[str, Any]) -> Sought:
+        sought = Sought(**given)
+        if not 1 <= sought.k <= MAX_K:
+            raise InvalidQuestion(f"k must be in [1, {MAX_K}], found {sought.k}")
+        return sought
 
     def entity(self, name: str, *, language: str = "en", limit: int = MAX_STATEMENTS) -> EntityPage:
         """Labels, types and statements of one entity.

@@ -147,6 +147,10 @@ class GrownGraph(KnowledgeGraph):
         """See `KnowledgeGraph.known`."""
         return self.base.known(queries, level, splits).union(self.added.known(queries, level, splits))
 
+    def subjects(self, relation: int, object: int) -> npt.NDArray[np.int32]:
+        """int32: the added entities, and others by what was added, of which such a statement is known."""
+        return self.added.known(QueryBatch.subjects(relation, object)).values
+
     def _rows_by(self, slot: Slot) -> _Both:  # type: ignore[override]
         return _Both(self.base._rows_by(slot), self.added._rows_by(slot), len(self.base.statements))
 

@@ -86,6 +86,16 @@ class Views:
         ids = types.of_entity[entity] if len(types.of_entity) else np.empty(0, np.int32)
         return _named(self._type_names, types.texts, ids, language, False)
 
+    def types_of(self, entities: npt.NDArray[np.int32], language: str) -> list[list[Named]]:
+        """The types of many entities; each type is looked up once."""
+        types = self.graph.types
+        if not len(types.of_entity) or not len(entities):
+            return [[] for _ in entities]
+        held = types.of_entity.take(entities)
+        distinct, place = np.unique(held.values, return_inverse=True)
+        named = _named(self._type_names, types.texts, distinct, language, False)
+        return [[named[at] for at in places.tolist()] for places in np.split(place, held.offset[1:-1])]
+
     def named_types(self, types: npt.NDArray[np.int32], language: str) -> list[Named]:
         """Types by id, described."""
         return _named(self._type_names, self.graph.types.texts, types, language, True)

@@ -14,13 +14,14 @@ from kgservice.release import ReleaseStore
 from kgservice.resources import share
 from kgservice.server import openapi
 from kgservice.server.app import open_app
-from kgservice.server.bodies import ClassifyBody, CompleteBody, TypesBody
+from kgservice.server.bodies import ClassifyBody, CompleteBody, SearchBody, TypesBody
 from kgservice.server.problems import KINDS
 from kgservice.server.settings import ServerSettings
 
 BODIES: dict[str, TypeAdapter[Any]] = {
     "complete": TypeAdapter(CompleteBody),
     "classify": TypeAdapter(ClassifyBody),
+    "searchMany": TypeAdapter(SearchBody),
     "types": TypeAdapter(TypesBody),
 }
 

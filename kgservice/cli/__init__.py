@@ -25,6 +25,7 @@ COMMANDS = {
     "complete": ("kgservice.cli.ask:complete", "Ask for missing links."),
     "classify": ("kgservice.cli.ask:classify", "Ask whether a statement is true."),
     "search": ("kgservice.cli.ask:search", "Find entities by name or meaning."),
+    "similar": ("kgservice.cli.ask:similar", "List the entities that are most like one."),
     "types": ("kgservice.cli.ask:types", "Tell which types an entity has."),
     "show": ("kgservice.cli.ask:show", "Show what the graph holds about an entity."),
     "add": ("kgservice.cli.changes:add", "Put entities into what is served, without training."),

@@ -1,4 +1,4 @@
-"""`complete`, `classify`, `search` and `show`: the answers of REST in the terminal."""
+"""`complete`, `classify`, `search`, `similar` and `show`: the answers of REST in the terminal."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         Answer,
         EntityPage,
         Estimate,
+        LikeAnswer,
         Named,
         Pair,
         QualifierView,
@@ -115,14 +116,24 @@ def classify(
 @_k
 @_types
 @click.option(
+    "--filter", "filters", multiple=True, metavar="RELATION=OBJECT", help="Only subjects of this statement; repeatable."
+)
+@click.option(
     "--mode", type=click.Choice(["auto", "lexical", "dense"]), default="auto", help="By words, meaning or both."
 )
 @_options
 def search(
-    query: str, k: int, types: tuple[str, ...], mode: Any, release: str | None, language: str, as_json: bool
+    query: str,
+    k: int,
+    types: tuple[str, ...],
+    filters: tuple[str, ...],
+    mode: Any,
+    release: str | None,
+    language: str,
+    as_json: bool,
 ) -> None:
     """Find entities by a name, the beginning of one, a misspelt one, or a description."""
-    found = _open(release).search(query, k=k, types=types, language=language, mode=mode)
+    found = _open(release).search(query, k=k, types=types, filters=filters, language=language, mode=mode)
     _print(found, _search_lines, as_json)
 
 
@@ -168,6 +179,26 @@ def types(
         [entity], types=given, k=k, model=model, exclude_known=exclude_known, language=language
     )
     _print(asked[0], _types_lines, as_json)
+
+
+@click.command()
+@click.argument("entity")
+@_k
+@_types
+@_model
+@_options
+def similar(
+    entity: str,
+    k: int,
+    types: tuple[str, ...],
+    model: str | None,
+    release: str | None,
+    language: str,
+    as_json: bool,
+) -> None:
+    """List the entities whose vectors are most like those of one."""
+    found = _open(release).similar_to(entity, k=k, types=types, model=model, language=language)
+    _print(found, _similar_lines, as_json)
 
 
 def _pairs(given: Sequence[str]) -> tuple[Pair, ...]:
@@ -269,6 +300,16 @@ def _types_lines(answer: TypesAnswer) -> Iterable[str]:
     ]
     yield from _table(("rank", "id", "label", "probability", "", ""), rows, right=(0, 3))
     yield f"probability: among {answer.population}"
+
+
+def _similar_lines(answer: LikeAnswer) -> Iterable[str]:
+    yield _call(answer.entity)
+    yield _origin(answer.release, answer.model)
+    rows = [
+        (str(one.rank), one.id, one.label or "", f"{one.similarity:.3f}", one.description or "")
+        for one in answer.similar
+    ]
+    yield from _table(("rank", "id", "label", "similarity", ""), rows, right=(0, 3))
 
 
 def _search_lines(found: SearchResult) -> Iterable[str]:

@@ -45,14 +45,19 @@ class FaissIndex:
 
     @classmethod
     def build(cls, spec: str, vectors: Tensor, metric: Metric) -> Self:
-        """Train and fill an index by its factory string, such as `IVF256,SQ8` or `HNSW32`."""
+        """Train and fill an index by its factory string, such as `IVF256,SQ8` or `HNSW32`; search parameters may follow
+        behind a semicolon, as in `IVF256,SQ8;nprobe=8`, and are kept with the index.
+        """
         faiss = _faiss()
+        factory, _, parameters = spec.partition(";")
         data = np.ascontiguousarray(vectors.detach().cpu().numpy(), dtype=np.float32)
         try:
             code = faiss.METRIC_INNER_PRODUCT if metric == "ip" else faiss.METRIC_L2
-            index = faiss.index_factory(data.shape[1], spec, code)
+            index = faiss.index_factory(data.shape[1], factory, code)
             index.train(data)
             index.add(data)
+            if parameters:
+                faiss.ParameterSpace().set_index_parameters(index, parameters)
         except RuntimeError as error:
             reason = str(error).split("Error: ")[-1].strip()
             raise RecipeError(f"index = {spec!r}: FAISS refuses it over {data.shape} vectors: {reason}") from error

@@ -23,7 +23,7 @@ class ExactIndex:
     """Every candidate is scored; ties go to the smaller id.
 
     Args:
-        vectors: float32 `[n, d]`; kept, not copied.
+        vectors: float32 or float16 `[n, d]`; kept, not copied. Half precision is widened tile by tile.
         metric: "ip" or "l2".
     """
 
@@ -69,7 +69,7 @@ class ExactIndex:
         rows = torch.from_numpy(exclude.rows()) if exclude is not None else None
         hidden = torch.from_numpy(exclude.values.astype(np.int64)) if exclude is not None else None
         for start in range(0, len(candidates), TILE):
-            tile = candidates[start : start + TILE]
+            tile = candidates[start : start + TILE].to(vectors.dtype)
             scores = similarity(vectors, tile, self._metric).float().cpu()
             if rows is not None and hidden is not None:
                 inside = (hidden >= start) & (hidden < start + len(tile))

@@ -6,31 +6,28 @@ import json
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Final, get_args
-
-import numpy as np
+from typing import get_args
 
 from kgservice.encoders import TextEncoder
 from kgservice.errors import DataError, InvalidQuestion
 from kgservice.graph import KnowledgeGraph
 from kgservice.search.dense import DenseIndex, QueryEncoder
 from kgservice.search.hits import Hit, Hits, MatchKind, Mode
-from kgservice.search.lexical import Entities, LexicalIndex
-from kgservice.search.matching import Match, Question, Tier, best_match
+from kgservice.search.lexical import LexicalIndex, Within
+from kgservice.search.matching import Question, Tier
 from kgservice.search.names import Names
+from kgservice.search.naming import NOTHING, Match, Named, NameSearch, members
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MAX_QUERY_LETTERS = 512
 MAX_K = 1000
 
-_RECALL = 100  # entities taken per kind of recall before they are compared name by name
 _MIN_COSINE = 0.3  # below it a vector says nothing; unrelated texts of MiniLM reach .2
 _RRF = 60  # Cormack et al. 2009: 1 / (60 + rank) over lists whose scores do not compare
-_FOUND_BY_ID: Final = 3  # above every quality of a name
 
-_KIND: dict[Tier, MatchKind] = {
+_KIND: dict[int, MatchKind] = {
     Tier.EXACT: "exact",
     Tier.PREFIX: "prefix",
     Tier.WORDS: "prefix",
@@ -39,14 +36,6 @@ _KIND: dict[Tier, MatchKind] = {
 }
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Named:
-    """What the names alone say of one question."""
-
-    head: list[Hit]
-    tails: list[dict[int, Match | None]]  # ranked lists to be fused with the vectors', best first
 
 
 class EntitySearch:
@@ -70,23 +59,20 @@ class EntitySearch:
         encoder: TextEncoder | None = None,
     ) -> None:
         self.graph = graph
-        self._names = names
-        self._lexical = lexical
+        self._named = NameSearch(graph, names, lexical)
         self._dense = dense
         self._encoder = QueryEncoder(dense.encoder, encoder) if dense is not None else None
-        # In [0, 1): links by their logarithm, since ten times the links is one step of renown.
-        links = np.log1p(graph.degree.astype(np.float64))
-        self._popularity = links / (links.max(initial=0.0) + 1.0)
 
     @staticmethod
     def build(graph: KnowledgeGraph, folder: Path, encoder: TextEncoder | None, progress: bool = False) -> None:
-        """Write `lexical/`, `names.arrow`, `search.json` and, with an encoder, `dense.safetensors` into `folder`.
+        """Write `lexical/`, `names.arrow`, `search.json` and, with an encoder, `dense.safetensors` (and,
+        for many entities, `dense.faiss`) into `folder`.
 
         `search.json` is written last: a folder without it is one whose build was cut short.
         """
         folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(folder / "lexical", ignore_errors=True)
-        for stale in ("search.json", "names.arrow", "dense.safetensors"):
+        for stale in ("search.json", "names.arrow", "dense.safetensors", "dense.faiss"):
             (folder / stale).unlink(missing_ok=True)
         names = Names.build(graph)
         names.save(folder / "names.arrow")
@@ -148,7 +134,14 @@ class EntitySearch:
             self._encoder.open()
 
     def search(
-        self, query: str, *, k: int = 10, language: str = "en", types: Sequence[int] = (), mode: Mode = "auto"
+        self,
+        query: str,
+        *,
+        k: int = 10,
+        language: str = "en",
+        types: Sequence[int] = (),
+        facts: Sequence[tuple[int, int]] = (),
+        mode: Mode = "auto",
     ) -> Hits:
         """The entities a query may mean, best first.
 
@@ -158,15 +151,16 @@ class EntitySearch:
             k: at most so many, 1 to 1,000.
             language: names in it rank above equal matches in others.
             types: type ids; only entities of at least one of them, if there are any.
+            facts: (relation, object) ids; only entities that are the subject of all these statements.
             mode: "lexical" by words only, "dense" by meaning only, "auto" both: matches of names come first.
 
         Returns:
             At most `k` hits. `.mode` says "lexical" where vectors were wanted but there are none.
 
         Raises:
-            InvalidQuestion: the query is too long, or `k`, `mode` or a type does not exist.
+            InvalidQuestion: the query is too long, or `k`, `mode`, a type or a fact does not exist.
         """
-        return self.search_many([query], k=k, language=language, types=types, mode=mode)[0]
+        return self.search_many([query], k=k, language=language, types=types, facts=facts, mode=mode)[0]
 
     def search_many(
         self,
@@ -175,14 +169,16 @@ class EntitySearch:
         k: int = 10,
         language: str = "en",
         types: Sequence[int] = (),
+        facts: Sequence[tuple[int, int]] = (),
         mode: Mode = "auto",
     ) -> list[Hits]:
         """As `search`, for many queries; those that need vectors are encoded together."""
-        self._check(queries, k, types, mode)
+        within = Within(tuple(types), tuple(facts))
+        self._check(queries, k, within, mode)
         answered: Mode = mode if self._dense is not None else "lexical"
         questions = [Question.of(query) for query in queries]
         named = [
-            _Named([], []) if answered == "dense" or not question.words else self._by_name(question, k, language, types)
+            NOTHING if answered == "dense" or not question.words else self._named.find(question, k, language, within)
             for question in questions
         ]
         wanting = [
@@ -191,7 +187,7 @@ class EntitySearch:
             if answered != "lexical" and question.words and len(named[place].head) < k
         ]
         # As many more as the head may hold already.
-        nearest = self._by_meaning([questions[place].text for place in wanting], 2 * k, types)
+        nearest = self._by_meaning([questions[place].text for place in wanting], 2 * k, within)
         near_of = dict(zip(wanting, nearest, strict=True))
         if answered == "dense":
             return [
@@ -203,7 +199,7 @@ class EntitySearch:
             ]
         return [Hits(self._fuse(found, near_of.get(place, []), k), answered) for place, found in enumerate(named)]
 
-    def _check(self, queries: Sequence[str], k: int, types: Sequence[int], mode: str) -> None:
+    def _check(self, queries: Sequence[str], k: int, within: Within, mode: str) -> None:
         for query in queries:
             if len(query) > MAX_QUERY_LETTERS:
                 raise InvalidQuestion(
@@ -213,100 +209,45 @@ class EntitySearch:
             raise InvalidQuestion(f"k must be 1 to {MAX_K:,}, found {k}.")
         if mode not in get_args(Mode):
             raise InvalidQuestion(f"mode must be one of {', '.join(get_args(Mode))}, found {mode!r}.")
-        for type_id in types:
+        for type_id in within.types:
             if not 0 <= type_id < len(self.graph.types):
                 raise InvalidQuestion(f"type ids must be in [0, {len(self.graph.types)}), found {type_id}.")
+        for relation, object in within.facts:
+            if not (0 <= relation < self.graph.r and 0 <= object < self.graph.n):
+                raise InvalidQuestion(
+                    f"facts must be (relation, object) below ({self.graph.r}, {self.graph.n}), found {(relation, object)}."
+                )
 
-    def _by_name(self, question: Question, k: int, language: str, types: Sequence[int]) -> _Named:
-        """Cascade: a worse kind of match is looked for only while there are fewer than `k` of the better ones."""
-        lexical, limit = self._lexical, max(k, _RECALL)
-        found = self._by_id(question, types)
-
-        def compare(entities: Entities, *, typos: bool = False) -> dict[int, Match]:
-            fresh = np.array([entity for entity in dict.fromkeys(entities.tolist()) if entity not in found], np.int64)
-            matches = zip(fresh.tolist(), self._names.of(fresh, language), strict=True)
-            compared = ((entity, best_match(question, names, typos=typos)) for entity, names in matches)
-            return {entity: match for entity, match in compared if match is not None}
-
-        beginning = [lexical.exact(question.key, types, limit), lexical.beginning(question.key, types, limit)]
-        found |= compare(np.concatenate(beginning))
-        if len(found) < k:
-            found |= compare(lexical.containing(question.words, types, limit))
-        if len(found) >= k:
-            return _Named(self._ranked(found), [])
-        resembling = compare(lexical.resembling(question.words, types, limit), typos=True)
-        fuzzy = {entity: match for entity, match in resembling.items() if match.tier >= Tier.FUZZY}
-        tails: list[dict[int, Match | None]] = []
-        if all(lexical.knows(word) for word in question.words):
-            # Known words are spelt as meant ("money", not Monet): likeness in letters is then one hint among others.
-            tails.append({hit.entity: fuzzy[hit.entity] for hit in self._ranked(fuzzy)})
-        else:
-            found |= fuzzy
-        if len(found) < k:
-            mentioning = lexical.mentioning(question.words, types, limit)
-            partial = compare(mentioning, typos=True)
-            tails.append({hit.entity: partial[hit.entity] for hit in self._ranked(partial)})
-            tails.append({entity: partial.get(entity) for entity in mentioning.tolist()})
-        return _Named(self._ranked(found), tails)
-
-    def _by_id(self, question: Question, types: Sequence[int]) -> dict[int, Match]:
-        """The entity whose id, IRI or CURIE was typed."""
-        prefix, colon, rest = question.text.partition(":")
-        candidates = [question.text]
-        if colon and prefix in self.graph.prefixes:
-            candidates.append(self.graph.prefixes[prefix] + rest)
-        for name in candidates:
-            entity = self.graph.entities.id(name)
-            if entity >= 0 and self._is_of(entity, types):
-                return {entity: Match(Tier.EXACT, 1.0, _FOUND_BY_ID, name)}
-        return {}
-
-    def _is_of(self, entity: int, types: Sequence[int]) -> bool:
-        return not types or any(entity in self.graph.types.members[type_id] for type_id in types)
-
-    def _ranked(self, matches: dict[int, Match]) -> list[Hit]:
-        hits = [
-            Hit(entity, self._score(entity, match), match.text, _KIND[match.tier]) for entity, match in matches.items()
-        ]
-        return sorted(hits, key=lambda hit: (-hit.score, hit.entity))
-
-    def _score(self, entity: int, match: Match) -> float:
-        """The tier, and a fraction within it: quality, then popularity; among typos, closeness before both."""
-        within = (match.quality + float(self._popularity[entity])) / (_FOUND_BY_ID + 1)
-        if match.tier <= Tier.FUZZY:
-            within = 0.8 * match.closeness + 0.2 * within
-        return match.tier + min(within, 0.999999)
-
-    def _by_meaning(self, texts: Sequence[str], k: int, types: Sequence[int]) -> list[list[tuple[int, float]]]:
+    def _by_meaning(self, texts: Sequence[str], k: int, within: Within) -> list[list[tuple[int, float]]]:
         if self._dense is None or self._encoder is None or not texts:
             return [[] for _ in texts]
-        allowed = None
-        if types:
-            allowed = np.zeros(self.graph.n, dtype=bool)
-            for type_id in types:
-                allowed[self.graph.types.members[type_id]] = True
+        allowed = members(self.graph, within) if within else None
         return self._dense.search(self._encoder.encode(texts), k, allowed)
 
-    def _fuse(self, named: _Named, near: list[tuple[int, float]], k: int) -> list[Hit]:
+    def _hit(self, entity: int, match: Match | None, score: float) -> Hit:
+        if match is None:
+            return Hit(entity, score, None, "description")
+        return Hit(entity, score, self._named.text(match.name), _KIND[match.tier])
+
+    def _fuse(self, named: Named, near: list[tuple[int, float]], k: int) -> list[Hit]:
         """The head as it is; behind it the other lists by reciprocal rank."""
-        room = k - len(named.head)
+        head = [
+            self._hit(entity, match, self._named.score(entity, match))
+            for entity, match in islice(named.head.items(), k)
+        ]
+        room = k - len(head)
         if room <= 0:
-            return named.head[:k]
+            return head
         close: dict[int, Match | None] = {entity: None for entity, cosine in near if cosine >= _MIN_COSINE}
         lists = [*named.tails, close]
-        seen = {hit.entity for hit in named.head}
         score: dict[int, float] = {}
         matched: dict[int, Match] = {}
         for ranked in lists:
-            rest = (entity for entity in ranked if entity not in seen)
+            rest = (entity for entity in ranked if entity not in named.head)
             for rank, entity in enumerate(rest, start=1):
                 score[entity] = score.get(entity, 0.0) + (_RRF + 1) / (_RRF + rank) / (len(lists) + 1)
                 if (match := ranked[entity]) is not None:
                     matched[entity] = match
-        best = sorted(score, key=lambda entity: (-score[entity], -self._popularity[entity], entity))[:room]
-        return named.head + [
-            Hit(entity, score[entity], matched[entity].text, _KIND[matched[entity].tier])
-            if entity in matched
-            else Hit(entity, score[entity], None, "description")
-            for entity in best
-        ]
+        popularity = self._named.popularity
+        best = sorted(score, key=lambda entity: (-score[entity], -popularity[entity], entity))[:room]
+        return head + [self._hit(entity, matched.get(entity), score[entity]) for entity in best]

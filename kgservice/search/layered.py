@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from kgservice.graph import KnowledgeGraph
 from kgservice.search.entity_search import MAX_K, EntitySearch
 from kgservice.search.hits import Hit, Hits, Mode
 
+Having = Callable[[int, int], npt.NDArray[np.int32]]
 GraphOf = Callable[[Sequence[str]], KnowledgeGraph]
 """The documents given, and nothing else, as a graph whose ids are their places."""
 
@@ -91,6 +93,7 @@ class LayeredSearch:
         segments: over what was put.
         ids: the entity of every document that still stands; others are not shown.
         erased: bool `[n]`, entities that are not shown.
+        having: which entities that were put are subjects of statements with this relation and object.
     """
 
     def __init__(
@@ -99,8 +102,9 @@ class LayeredSearch:
         segments: Sequence[Segment],
         ids: Mapping[str, int],
         erased: npt.NDArray[np.bool_],
+        having: Having,
     ) -> None:
-        self.base, self._erased = base, erased
+        self.base, self._erased, self._having = base, erased, having
         self._segments = [(one, np.array([ids.get(document, -1) for document in one.documents])) for one in segments]
 
     @property
@@ -113,10 +117,17 @@ class LayeredSearch:
         self.base.warm()
 
     def search(
-        self, query: str, *, k: int = 10, language: str = "en", types: Sequence[int] = (), mode: Mode = "auto"
+        self,
+        query: str,
+        *,
+        k: int = 10,
+        language: str = "en",
+        types: Sequence[int] = (),
+        facts: Sequence[tuple[int, int]] = (),
+        mode: Mode = "auto",
     ) -> Hits:
         """See `EntitySearch.search`."""
-        return self.search_many([query], k=k, language=language, types=types, mode=mode)[0]
+        return self.search_many([query], k=k, language=language, types=types, facts=facts, mode=mode)[0]
 
     def search_many(
         self,
@@ -125,44 +136,42 @@ class LayeredSearch:
         k: int = 10,
         language: str = "en",
         types: Sequence[int] = (),
+        facts: Sequence[tuple[int, int]] = (),
         mode: Mode = "auto",
     ) -> list[Hits]:
         """See `EntitySearch.search_many`."""
-        found = self._shown(self.base, np.arange(len(self._erased)), self._erased, queries, k, language, types, mode)
+        asked = partial(self.base.search_many, queries, language=language, types=types, facts=facts, mode=mode)
+        if all(object < self.base.graph.n for _, object in facts):
+            found = _shown(asked, np.arange(len(self._erased)), self._erased, k)
+        else:  # the release's own index knows nothing of what was put
+            found = [Hits([], mode if self.has_dense else "lexical") for _ in queries]
         for segment, ids in self._segments:
-            more = self._shown(segment.search, ids, ids < 0, queries, k, language, types, mode)
+            hidden = ids < 0
+            for fact in facts:  # a segment has no statements
+                hidden = hidden | ~np.isin(ids, self._having(*fact))
+            asked = partial(segment.search.search_many, queries, language=language, types=types, mode=mode)
+            more = _shown(asked, ids, hidden, k)
             found = [
                 Hits(sorted([*one, *other], key=_order)[:k], one.mode) for one, other in zip(found, more, strict=True)
             ]
         return found
 
-    @staticmethod
-    def _shown(
-        search: EntitySearch,
-        ids: npt.NDArray[np.integer],
-        hidden: npt.NDArray[np.bool_],
-        queries: Sequence[str],
-        k: int,
-        language: str,
-        types: Sequence[int],
-        mode: Mode,
-    ) -> list[Hits]:
-        """The best `k` of one layer that may be shown, under the ids of all layers."""
-        wide = k
-        while True:
-            found = search.search_many(queries, k=wide, language=language, types=types, mode=mode)
-            shown = [
-                Hits([_moved(hit, int(ids[hit.entity])) for hit in hits if not hidden[hit.entity]], hits.mode)
-                for hits in found
-            ]
-            enough = all(len(one) >= k or len(every) < wide for one, every in zip(shown, found, strict=True))
-            if enough or wide == MAX_K:
-                return [Hits(one[:k], one.mode) for one in shown]
-            wide = min(MAX_K, 2 * wide + 16)
 
-
-def _moved(hit: Hit, entity: int) -> Hit:
-    return replace(hit, entity=entity)
+def _shown(
+    search: Callable[..., list[Hits]], ids: npt.NDArray[np.integer], hidden: npt.NDArray[np.bool_], k: int
+) -> list[Hits]:
+    """The best `k` of one layer that may be shown, under the ids of all layers."""
+    wide = k
+    while True:
+        found = search(k=wide)
+        shown = [
+            Hits([replace(hit, entity=int(ids[hit.entity])) for hit in hits if not hidden[hit.entity]], hits.mode)
+            for hits in found
+        ]
+        enough = all(len(one) >= k or len(every) < wide for one, every in zip(shown, found, strict=True))
+        if enough or wide == MAX_K:
+            return [Hits(one[:k], one.mode) for one in shown]
+        wide = min(MAX_K, 2 * wide + 16)
 
 
 def _order(hit: Hit) -> tuple[float, int]:

@@ -1,9 +1,10 @@
 """Recall by words: a tantivy index of one document per entity.
 
-A document has the fields `name` (each folded name whole), `start` (its first one, two and three letters), `word` (the
-words of all names), `about` (the words of the descriptions), `type`, `place` (0 for the most linked entity) and
-`entity`. Questions about names return the most linked entities first, so that cutting a broad prefix at `limit` keeps
-what people mean.
+A document has the fields `name` (each folded name whole), `joined` (the same without spaces), `gram` (its runs of three
+letters), `start` (the first one, two and three letters of names), `word` (the words of all names), `begin` (the first
+letters of words), `about` (the words of the descriptions), `type`, `fact` (statements it is subject of), `place` (0 for the
+most linked entity) and `entity`. Questions about names return the most linked entities first, so that cutting a broad
+prefix at `limit` keeps what people mean.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +24,7 @@ import numpy.typing as npt
 
 from kgservice.errors import DataError
 from kgservice.graph import KnowledgeGraph
-from kgservice.search.folding import fold
+from kgservice.search.folding import fold, words
 from kgservice.search.names import Names
 from kgservice.texts import TextKind
 
@@ -35,11 +37,30 @@ _MAX_NAME = 128  # letters of a name that the field `name` holds; longer ones ar
 _MAX_START = 3
 _MAX_FUZZY_LETTERS = 32  # an automaton for two typos grows with the word
 _MAX_FUZZY_WORDS = 8
-_INDEXED = {"name": "basic", "start": "basic", "word": "freq", "about": "freq"}  # whole, or split into words
+_INDEXED = {  # whole, or split into words
+    "name": "basic", "joined": "basic", "gram": "basic", "start": "basic", "begin": "basic", "word": "freq", "about": "freq",
+}  # fmt: skip
+_GRAMS = 16  # of a question: with two typos in a name, as many remain as tell it from others
 _HEAP_BYTES = 256_000_000
 _REMOVALS = 50
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Within:
+    """What entities must be to be found.
+
+    Attributes:
+        types: ids; at least one of them, if there are any.
+        facts: (relation, object) of statements that the entity is subject of; all of them.
+    """
+
+    types: tuple[int, ...] = ()
+    facts: tuple[tuple[int, int], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.types or self.facts)
 
 
 def typos_allowed(word: str) -> int:
@@ -76,21 +97,29 @@ class LexicalIndex:
         place = np.empty(graph.n, dtype=np.int64)
         place[np.lexsort((np.arange(graph.n), -graph.degree))] = np.arange(graph.n)
         abouts = _descriptions(graph)
-        types = graph.types.of_entity
+        types, facts = graph.types.of_entity, _facts(graph)
         for entity, folded in enumerate(names.folded()):
             document = tantivy.Document()
             document.add_unsigned("entity", entity)
             document.add_unsigned("place", int(place[entity]))
             # What people type first begins thousands of names: one posting list instead of a walk over them all.
-            for start in sorted({name[:letters] for name in folded for letters in range(1, _MAX_START + 1)}):
+            for start in _starts(folded):
                 document.add_text("start", start)
+            for begin in _starts([word for name in folded for word in words(name)]):
+                document.add_text("begin", begin)
+            for gram in _grams(name[:_MAX_NAME] for name in folded):
+                document.add_text("gram", gram)
             for name in folded:
                 document.add_text("name", name[:_MAX_NAME])
                 document.add_text("word", name)
+                if " " in name:
+                    document.add_text("joined", name.replace(" ", "")[:_MAX_NAME])
             for about in abouts.get(entity, ()):
                 document.add_text("about", about)
             for type_id in types[entity].tolist() if len(types) else ():
                 document.add_unsigned("type", type_id)
+            for fact in facts[entity].tolist():
+                document.add_unsigned("fact", fact)
             writer.add_document(document)
         writer.commit()
         writer.wait_merging_threads()
@@ -127,53 +156,60 @@ class LexicalIndex:
                 f"{folder} is not a search index that can be opened: {error}. Build the release anew."
             ) from error
 
-    def exact(self, key: str, types: Sequence[int], limit: int) -> Entities:
+    def exact(self, key: str, within: Within, limit: int) -> Entities:
         """The entities that have this folded name."""
-        return self._most_linked(self._term("name", key[:_MAX_NAME]), types, limit)
+        return self._most_linked(self._term("name", key[:_MAX_NAME]), within, limit)
 
-    def beginning(self, key: str, types: Sequence[int], limit: int) -> Entities:
+    def beginning(self, key: str, within: Within, limit: int) -> Entities:
         """The entities with a folded name that begins so."""
         if len(key) <= _MAX_START:
-            return self._most_linked(self._term("start", key), types, limit)
-        return self._most_linked(self._prefix("name", key[:_MAX_NAME]), types, limit)
+            return self._most_linked(self._term("start", key), within, limit)
+        return self._most_linked(self._prefix("name", key[:_MAX_NAME]), within, limit)
 
-    def containing(self, words: Sequence[str], types: Sequence[int], limit: int) -> Entities:
+    def containing(self, words: Sequence[str], within: Within, limit: int) -> Entities:
         """The entities whose names have all these words, the last one as a beginning."""
-        parts = [*(self._term("word", word) for word in words[:-1]), self._prefix("word", words[-1])]
-        return self._most_linked(self._all(parts), types, limit)
+        parts = [*(self._term("word", word) for word in words[:-1]), self._unfinished(words[-1])]
+        return self._most_linked(self._all(parts), within, limit)
 
-    def resembling(self, words: Sequence[str], types: Sequence[int], limit: int) -> Entities:
-        """The entities with names that have all these words, or that are all these words, but for typos."""
+    def resembling(self, words: Sequence[str], misspelt: Sequence[str], within: Within, limit: int) -> Entities:
+        """The entities with names that have all these words, the misspelt ones but for typos, or that differ in spaces alone."""
         if len(words) > _MAX_FUZZY_WORDS:
             return np.empty(0, dtype=np.int64)
         query, parts = self._query(), []
         for place, word in enumerate(words):
             last = place == len(words) - 1
-            typos = typos_allowed(word)
-            found = [self._prefix("word", word) if last else self._term("word", word)]
+            typos = typos_allowed(word) if word in misspelt else 0
+            found = [self._unfinished(word) if last else self._term("word", word)]
             if typos:
                 found.append(query.fuzzy_term_query(self._schema, "word", word, typos, True, last))
             parts.append(self._any(found))
-        key = " ".join(words)
-        whole = query.fuzzy_term_query(self._schema, "name", key, typos_allowed(key), True, False)
-        return self._most_linked(self._any([self._all(parts), whole]), types, limit)
+        joined = "".join(words)[:_MAX_NAME]
+        spaces = [self._term("joined", joined), self._term("name", joined)]
+        return self._most_linked(self._any([self._all(parts), *spaces]), within, limit)
 
-    def mentioning(self, words: Sequence[str], types: Sequence[int], limit: int) -> Entities:
+    def alike(self, key: str, within: Within, limit: int) -> Entities:
+        """The entities with a name that shares the rarest runs of three letters with this one, best first by BM25."""
+        held = {gram: self._searcher.doc_freq("gram", gram) for gram in _grams([key[:_MAX_NAME]])}
+        rarest = sorted((gram for gram, count in held.items() if count), key=lambda gram: (held[gram], gram))
+        parts = [self._term("gram", gram) for gram in rarest[:_GRAMS]]
+        return self._entities(self._searcher.search(self._within(self._any(parts), within), limit, False).hits)
+
+    def mentioning(self, words: Sequence[str], within: Within, limit: int) -> Entities:
         """The entities with any of these words in a name or a description, best first by BM25; names count double."""
         boost = self._query().boost_query
         parts = [part for word in words for part in (boost(self._term("word", word), 2.0), self._term("about", word))]
-        hits = self._searcher.search(self._of_types(self._any(parts), types), limit, False).hits
+        hits = self._searcher.search(self._within(self._any(parts), within), limit, False).hits
         return self._entities(hits)
 
     def knows(self, word: str) -> bool:
         """True if a name or a description has this very word: then it is hardly a typo."""
         return self._searcher.doc_freq("word", word) > 0 or self._searcher.doc_freq("about", word) > 0
 
-    def _most_linked(self, query: tantivy.Query, types: Sequence[int], limit: int) -> Entities:
+    def _most_linked(self, query: tantivy.Query, within: Within, limit: int) -> Entities:
         import tantivy
 
         found = self._searcher.search(
-            self._of_types(query, types), limit, False, order_by_field="place", order=tantivy.Order.Asc
+            self._within(query, within), limit, False, order_by_field="place", order=tantivy.Order.Asc
         )
         return self._entities(found.hits)
 
@@ -198,11 +234,16 @@ class LexicalIndex:
 
         return self._query().boolean_query([(tantivy.Occur.Should, query) for query in queries])
 
-    def _of_types(self, query: tantivy.Query, types: Sequence[int]) -> tantivy.Query:
-        if not types:
+    def _unfinished(self, word: str) -> tantivy.Query:
+        return self._term("begin", word) if len(word) <= _MAX_START else self._prefix("word", word)
+
+    def _within(self, query: tantivy.Query, within: Within) -> tantivy.Query:
+        if not within:
             return query
-        allowed = self._query().term_set_query(self._schema, "type", list(types))
-        return self._all([query, self._query().const_score_query(allowed, 0.0)])
+        parts = [self._query().term_query(self._schema, "fact", _fact(*fact), "basic") for fact in within.facts]
+        if within.types:
+            parts.append(self._query().term_set_query(self._schema, "type", list(within.types)))
+        return self._all([query, *(self._query().const_score_query(part, 0.0) for part in parts)])
 
     @staticmethod
     def _query() -> type[tantivy.Query]:
@@ -218,10 +259,33 @@ def _schema() -> tantivy.Schema:
     builder.add_unsigned_field("entity", fast=True)
     builder.add_unsigned_field("place", fast=True)
     builder.add_unsigned_field("type", indexed=True)
+    builder.add_unsigned_field("fact", indexed=True)
     for field, option in _INDEXED.items():
         tokenizer = "raw" if option == "basic" else "whitespace"
         builder.add_text_field(field, tokenizer_name=tokenizer, index_option=option)
     return builder.build()
+
+
+def _fact(relation: int, object: int) -> int:
+    """A statement's relation and object as one number below 2 ** 63."""
+    return relation << 32 | object
+
+
+def _facts(graph: KnowledgeGraph) -> list[npt.NDArray[np.int64]]:
+    """int64 per entity: the statements it is subject of; they are sorted by subject."""
+    table = graph.statements
+    facts = table.relation.astype(np.int64) << 32 | table.object
+    return np.split(facts, np.searchsorted(table.subject, np.arange(1, graph.n)))
+
+
+def _grams(names: Iterable[str]) -> list[str]:
+    """All runs of three letters, the ends of names counting as spaces."""
+    padded = (f" {name} " for name in names)
+    return sorted({name[at : at + 3] for name in padded for at in range(len(name) - 2)})
+
+
+def _starts(texts: Sequence[str]) -> list[str]:
+    return sorted({text[:letters] for text in texts for letters in range(1, _MAX_START + 1)})
 
 
 def _descriptions(graph: KnowledgeGraph) -> dict[int, list[str]]:

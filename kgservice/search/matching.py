@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 
+import numpy as np
+import numpy.typing as npt
 from rapidfuzz.distance import OSA
+from rapidfuzz.process import cdist
 
 from kgservice.search.folding import fold, words
 from kgservice.search.lexical import typos_allowed
-from kgservice.search.names import Name
 
 _MAX_WORDS = 32
 _PARTIAL = 0.5
 """A name that has only some of the words is named by the question if they are at least this share of its letters."""
+
+_ALIKE = 0.5
+"""A name is guessed at if at least this share of the letters is right, its own or the question's, whichever are more."""
 
 
 class Tier(IntEnum):
@@ -56,49 +61,66 @@ class Question:
         return sum(map(len, self.words))
 
 
-@dataclass(frozen=True, order=True)
-class Match:
-    """A name against a question; greater is better.
+@dataclass(frozen=True)
+class Matches:
+    """How well each of some names answers a question.
 
     Attributes:
-        tier: the kind of match.
-        closeness: in [0, 1], the share of the question's letters that are right; 1 above FUZZY.
-        quality: of the name, 0 to 2.
-        text: the name as written.
+        tier: int64 `[m]`, a `Tier`, or -1 for a name that does not answer.
+        closeness: float64 `[m]`, in [0, 1], the share of the question's letters that are right; 1 above FUZZY.
     """
 
-    tier: Tier
-    closeness: float
-    quality: int
-    text: str
+    tier: npt.NDArray[np.int64]
+    closeness: npt.NDArray[np.float64]
+
+    def best(self, quality: npt.NDArray[np.int64], owner: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """int64: the place of the best name of each owner that has any, first by tier, then closeness, then quality.
+
+        Args:
+            quality: int64 `[m]`, greater is better.
+            owner: int64 `[m]`, rising.
+        """
+        places = np.flatnonzero(self.tier >= 0)
+        order = places[np.lexsort((-quality[places], -self.closeness[places], -self.tier[places], owner[places]))]
+        first = np.ones(len(order), dtype=bool)
+        first[1:] = owner[order[1:]] != owner[order[:-1]]
+        return order[first]
 
 
-def best_match(question: Question, names: Iterable[Name], *, typos: bool) -> Match | None:
-    """The best match among an entity's names; without `typos` only the tiers from WORDS up are looked for."""
-    best: Match | None = None
-    for text, folded, quality in names:
-        tier, closeness = _compare(question, folded, typos=typos and (best is None or best.tier <= Tier.FUZZY))
-        if tier is None or (
-            best is not None and (best.tier, best.closeness, best.quality) >= (tier, closeness, quality)
-        ):
+def compare(question: Question, names: Sequence[str], *, typos: bool, shorter: bool = False) -> Matches:
+    """Match folded names.
+
+    Args:
+        question: what was typed.
+        names: folded.
+        typos: look below WORDS too.
+        shorter: pass over the names that have more letters than the question, which cannot be a part of it.
+    """
+    key, asked = question.key, question.words
+    tier = np.full(len(names), -1, dtype=np.int64)
+    closeness = np.ones(len(names))
+    longest = len(key) + typos_allowed(key) if shorter else max(map(len, names), default=0)
+    others = []
+    for place, name in enumerate(names):
+        if len(name) > longest:
             continue
-        best = Match(tier, closeness, quality, text)
-    return best
+        if name.startswith(key):
+            tier[place] = Tier.EXACT if len(name) == len(key) else Tier.PREFIX
+        elif _has_words(asked, name):
+            tier[place] = Tier.WORDS
+        else:
+            others.append(place)
+    if typos and others:
+        rest = np.array(others)
+        tier[rest], closeness[rest] = _resemble(question, [names[place] for place in others])
+    return Matches(tier, closeness)
 
 
-def _compare(question: Question, folded: str, *, typos: bool) -> tuple[Tier | None, float]:
-    key = question.key
-    if folded.startswith(key):
-        return (Tier.EXACT if len(folded) == len(key) else Tier.PREFIX), 1.0
-    held = words(folded)
-    if _has_words(question.words, held):
-        return Tier.WORDS, 1.0
-    return _resemble(question, folded, held) if typos else (None, 0.0)
-
-
-def _has_words(asked: tuple[str, ...], held: list[str]) -> bool:
+def _has_words(asked: tuple[str, ...], name: str) -> bool:
     """All but the last word are there, and of what remains one begins with the last."""
-    left = list(held)
+    if asked[0] not in name:  # most names fail here, without being taken apart
+        return False
+    left = words(name)
     for word in asked[:-1]:
         if word not in left:
             return False
@@ -106,31 +128,52 @@ def _has_words(asked: tuple[str, ...], held: list[str]) -> bool:
     return any(word.startswith(asked[-1]) for word in left)
 
 
-def _resemble(question: Question, folded: str, held: list[str]) -> tuple[Tier | None, float]:
-    """Typos word by word (anywhere in the name), or over the whole name (which allows a forgotten space)."""
-    right, wrong = 0, 0
-    for place, word in enumerate(question.words):
-        typos = _word_typos(word, held, unfinished=place == len(question.words) - 1)
-        if typos is not None:
-            right += len(word)
-            wrong += typos
-    whole = OSA.distance(question.key, folded, score_cutoff=typos_allowed(question.key))
-    if whole <= typos_allowed(question.key):
-        # All letters of the name are accounted for: half a typo better than the same typos in a part of it.
-        return Tier.FUZZY, max(0.0, 1 - (whole - 0.5) / (question.letters + 1))
-    if right == question.letters:
-        return Tier.FUZZY, max(0.0, 1 - wrong / (question.letters + 1))
-    share = (right - wrong) / question.letters
+def _resemble(question: Question, names: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Typos word by word (anywhere in the name), or over the whole name (which allows a forgotten space).
+
+    Every question word is compared with every distinct word of the names once: O(words asked x distinct words).
+    """
+    held = [words(name) for name in names]
+    number: dict[str, int] = {}
+    flat = np.array([number.setdefault(word, len(number)) for name in held for word in name])
+    starts = np.cumsum([0, *map(len, held)])[:-1]
+    lengths = np.array([len(name) for name in names])
+    letters = lengths - np.array([name.count(" ") for name in names])
+    allowed = np.array([typos_allowed(word) for word in question.words])
+    distance = _word_typos(question.words, list(number), allowed)
+    nearest = np.minimum.reduceat(distance[:, flat], starts, axis=1)
+    found = nearest <= allowed[:, None]
+    right = np.array([len(word) for word in question.words]) @ found
+    wrong = (nearest * found).sum(axis=0)
+    asked, most = question.letters, typos_allowed(question.key)
+    furthest = len(question.key) // 2
+    whole = _distances([question.key], names, furthest)[0]
+    longer = np.maximum(lengths, len(question.key))
+    alike = np.where(whole <= furthest, 1 - whole / longer, 0.0)
+    share = (right - wrong) / asked
     # A part of the question must be a whole name: "eiffel tower paris" names the Eiffel Tower.
-    return (Tier.PARTIAL, share) if share >= _PARTIAL and len("".join(held)) <= question.letters else (None, 0.0)
+    share = np.where((share >= _PARTIAL) & (letters <= asked), share, 0.0)
+    share = np.maximum(share, np.where(alike >= _ALIKE, alike, 0.0))
+    fuzzy = right == asked
+    # All letters of the name are accounted for: a typo better than the same typos in a part of it. Of two names as far
+    # away the longer one was meant: short ones are near to everything.
+    closeness = np.where(whole <= most, 1 - (whole - 0.5) / (longer + 1), 1 - (wrong + 0.5) / (asked + 1))
+    fuzzy |= whole <= most
+    tier = np.where(fuzzy, int(Tier.FUZZY), np.where(share > 0, int(Tier.PARTIAL), -1))
+    return tier, np.where(fuzzy, np.maximum(closeness, 0.0), share)
 
 
-def _word_typos(word: str, held: list[str], *, unfinished: bool) -> int | None:
-    """The fewest typos that turn a held word, or its beginning, into this one; None if there are too many."""
-    allowed = typos_allowed(word)
-    best = allowed + 1
-    for other in held:
-        ends = range(max(1, len(word) - allowed), len(word) + allowed + 1) if unfinished else ()
-        for candidate in {other, *(other[:end] for end in ends)}:
-            best = min(best, OSA.distance(word, candidate, score_cutoff=allowed))
-    return best if best <= allowed else None
+def _word_typos(asked: Sequence[str], others: Sequence[str], allowed: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """int64 `[q, w]`: the fewest typos that turn each other word into one asked; for the last one, also its beginnings."""
+    best = _distances(asked, others, int(allowed.max()))
+    last, most = asked[-1], int(allowed[-1])
+    ends = range(max(1, len(last) - most), len(last) + most + 1)
+    beginnings = _distances([last], [other[:end] for end in ends for other in others], most)
+    best[-1] = np.minimum(best[-1], beginnings.reshape(len(ends), len(others)).min(axis=0))
+    return best
+
+
+def _distances(asked: Sequence[str], others: Sequence[str], most: int) -> npt.NDArray[np.int64]:
+    """int64 `[q, w]`: typos between all pairs; `most` + 1 where there are more."""
+    found: npt.NDArray[np.int64] = cdist(asked, others, scorer=OSA.distance, score_cutoff=most, dtype=np.int64)
+    return found

@@ -240,17 +240,54 @@ class RecordsBody(Closed):
     entities: list[NamedRecordBody] = Field(min_length=1, description="All of them are put, or none.")
 
 
+Sought = Annotated[
+    str,
+    Field(min_length=1, max_length=512, description="A name, its beginning, a misspelt one, an id, or a description."),
+]
+Mode = Annotated[
+    Literal["auto", "lexical", "dense"],
+    Field(description="`lexical` by words, `dense` by meaning, `auto` both, names first."),
+]
+
+
+FILTER_HELP = "Only entities that are the subject of such a statement; of all, where there are several."
+FACETS_HELP = "Count the types of the best 1,000 matches."
+FACET_HELP = "A relation whose objects are counted among the best 1,000 matches."
+
+
 class SearchQuery(Closed):
     """The query of `/v1/search`."""
 
-    q: str = Field(
-        min_length=1, max_length=512, description="A name, its beginning, a misspelt one, an id, or a description."
-    )
+    q: Sought
+    cursor: str | None = Field(None, max_length=512, description="The `next` of a result, for the page behind it.")
     k: int = Field(10, ge=1, le=MAX_K, description="How many, the best first.")
     type: list[str] = Field([], max_length=100, description=f"{TYPE_HELP} Repeatable.")
+    filter: list[str] = Field([], max_length=20, description=f"RELATION=OBJECT. {FILTER_HELP} Repeatable.")
     language: Language = "en"
-    mode: Literal["auto", "lexical", "dense"] = Field(
-        "auto", description="`lexical` by words, `dense` by meaning, `auto` both, names first."
+    mode: Mode = "auto"
+    facets: bool = Field(False, description=FACETS_HELP)
+    facet: list[str] = Field([], max_length=20, description=f"{FACET_HELP} Repeatable.")
+
+
+class FilterBody(Closed):
+    """A statement without its subject."""
+
+    relation: Name = Field(description="What links the two.")
+    object: Name = Field(description="The entity that matches are linked to.")
+
+
+class SearchBody(Closed):
+    """The body of `/v1/search`: many queries with the same options."""
+
+    queries: list[Sought] = Field(min_length=1, description="Answered in this order.")
+    k: K = 10
+    types: Names = Field([], description=TYPE_HELP)
+    filters: list[FilterBody] = Field([], max_length=20, description=FILTER_HELP)
+    language: Language = "en"
+    mode: Mode = "auto"
+    facets: Flag = Field(False, description=FACETS_HELP)
+    facet_by: Annotated[list[Name], Field(max_length=20)] = Field(
+        [], description="Relations whose objects are counted among the best 1,000 matches."
     )
 
 
@@ -276,6 +313,15 @@ Type = Annotated[
     Annotated[Name, Tag("named")] | Annotated[TypeBody, Tag("described")],
     Discriminator(lambda type: "described" if isinstance(type, dict | TypeBody) else "named"),
 ]
+
+
+class SimilarQuery(Closed):
+    """The query of `/v1/entities/{id}/similar`."""
+
+    k: int = Field(10, ge=1, le=MAX_K, description="How many, the most alike first.")
+    model: str | None = Field(None, description="A model of the release; by default the best by validation.")
+    type: list[str] = Field([], max_length=100, description=f"{TYPE_HELP} Repeatable.")
+    language: Language = "en"
 
 
 class TypesOptions(Closed):

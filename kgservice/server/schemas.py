@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from kgservice.answers import Answer, TypesAnswer, Verdict
+from kgservice.answers import Answer, SearchResult, TypesAnswer, Verdict
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,13 @@ class Put:
     release: str
     created: int
     replaced: int
+
+
+@dataclass(frozen=True)
+class SearchResults:
+    """What many queries found, in their order."""
+
+    answers: list[SearchResult]
 
 
 @dataclass(frozen=True)

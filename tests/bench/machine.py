@@ -6,16 +6,17 @@ import json
 import os
 import platform
 import resource
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 import torch
@@ -79,9 +80,9 @@ def versions(*names: str) -> dict[str, str]:
     return {name: metadata.version(name) for name in names}
 
 
-def peak_memory_mib() -> float:
-    """The most resident memory this process ever had (VmHWM, or ru_maxrss where there is no /proc)."""
-    status = Path("/proc/self/status")
+def peak_memory_mib(process: int | Literal["self"] = "self") -> float:
+    """The most resident memory a process ever had (VmHWM, or this one's ru_maxrss where there is no /proc)."""
+    status = Path(f"/proc/{process}/status")
     if status.exists():
         for line in status.read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -155,3 +156,22 @@ def write_result(path: Path, values: Mapping[str, Any]) -> None:
     staging = path.with_suffix(".partial")
     staging.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     staging.replace(path)
+
+
+def address(log: Path, server: subprocess.Popen[bytes]) -> str:
+    """Where a `kgservice serve` that writes to `log` listens, once it does.
+
+    Raises:
+        RuntimeError: it ended, or said nothing within five minutes.
+    """
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise RuntimeError(f"the server ended:\n{log.read_text()}")
+        for word in log.read_text().split():
+            if word.startswith("http://127.0.0.1:"):
+                found = word.rstrip("/,.")
+                with suppress(OSError), socket.create_connection(("127.0.0.1", int(found.rpartition(":")[2]))):
+                    return found
+        time.sleep(0.1)
+    raise RuntimeError(f"the server said no address:\n{log.read_text()}")

@@ -152,7 +152,7 @@ def serve(requests: int) -> dict[str, Any]:
             server = subprocess.Popen(command, env=environment, stdout=sink, stderr=sink)
         try:
             transport = httpx.HTTPTransport(retries=8)  # bound, but perhaps not yet listened to
-            with httpx.Client(base_url=_address(log, server), timeout=60, transport=transport) as client:
+            with httpx.Client(base_url=machine.address(log, server), timeout=60, transport=transport) as client:
                 return {kind: _latency(client, questions) for kind, questions in _questions(release, requests).items()}
         finally:
             server.terminate()
@@ -195,19 +195,6 @@ def _latency(client: httpx.Client, questions: list[dict[str, Any]]) -> dict[str,
         answer.raise_for_status()
     low, high = np.quantile(took, [0.5, 0.99])
     return {"requests": len(took), "p50_ms": 1000 * float(low), "p99_ms": 1000 * float(high)}
-
-
-def _address(log: Path, server: subprocess.Popen[bytes]) -> str:
-    """Where it listens, once it says so."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        if server.poll() is not None:
-            raise RuntimeError(f"the server ended:\n{log.read_text()}")
-        for word in log.read_text().split():
-            if word.startswith("http://127.0.0.1:"):
-                return word.rstrip("/,.")
-        time.sleep(0.1)
-    raise RuntimeError(f"the server said no address:\n{log.read_text()}")
 
 
 if __name__ == "__main__":
