@@ -65,8 +65,7 @@ def _descriptions(graph: KnowledgeGraph, entities: npt.NDArray[np.int64], langua
     """The preferred one of each entity, and behind it the others in its language: sources may differ in what they say."""
     texts = graph.texts
     found = texts.preferred(entities, TextKind.DESCRIPTION, language)
-    owner = texts.owner[texts.kind == TextKind.DESCRIPTION]
-    several = set(owner[1:][owner[1:] == owner[:-1]].tolist())
+    several = texts.several(TextKind.DESCRIPTION)
     for place, entity in enumerate(entities.tolist() if several else []):
         if entity in several:
             rows = [(of, text) for kind, of, text in texts.rows(entity) if kind is TextKind.DESCRIPTION]

@@ -21,7 +21,6 @@ from kgservice.answers import (
     MAX_K,
     MAX_STATEMENTS,
     Answer,
-    Decision,
     Described,
     EntityPage,
     LikeAnswer,
@@ -33,9 +32,9 @@ from kgservice.answers import (
 )
 from kgservice.completion import Completion
 from kgservice.errors import CorruptRelease, DataError, InvalidQuestion
-from kgservice.evaluation.evidence import evidence, statement_scores
 from kgservice.finding import Finding, Sought
 from kgservice.graph import KnowledgeGraph
+from kgservice.judging import Judging
 from kgservice.likeness import alike
 from kgservice.names import Names
 from kgservice.query import QueryBatch, Slot
@@ -84,6 +83,7 @@ class Engine:
         self._reading = Reading(graph, self.entities, self.relations)
         self._views = Views(graph, self.entities, self.relations, self.types)
         self._completion = Completion(graph, self._views, self.release_name)
+        self._judging = Judging(graph, self._views, self.release_name)
         self._search: ReleaseSearch = former._search if former else ReleaseSearch(release)
 
     @classmethod
@@ -276,47 +276,8 @@ class Engine:
         verdicts: dict[int, Verdict] = {}
         for served, rows in self._routing.parted(able, self._unseen(*ends), ends):
             part = asked if len(rows) == len(asked) else asked.take(rows)
-            verdicts.update(zip(rows.tolist(), self._verdicts(served, part, language), strict=True))
+            verdicts.update(zip(rows.tolist(), self._judging.verdicts(served, part, language), strict=True))
         return [verdicts[place] for place in range(len(whole))]
-
-    def _verdicts(self, served: ServedModel, asked: QueryBatch, language: str) -> list[Verdict]:
-        subject, relation, object, m = asked.subject, asked.relation, asked.object, len(asked)
-        scores = statement_scores(served.scorer, asked, served.vectors)
-        known = self.graph.stated(asked)
-        calibration = served.calibrations.get("classification")
-        probability: Sequence[float | None] = [None] * m
-        decision: Sequence[Decision | None] = [None] * m
-        accept, reject = probability, probability
-        if calibration:
-            said = calibration.probability(evidence(served.scorer, self.graph, asked, served.vectors), relation)
-            probability, decision = said.tolist(), calibration.decide(said, relation)
-            accept, reject = calibration.bounds.of(relation).T.tolist()
-        spreads = [
-            [served.uncertainty(end) for end in ends] for ends in zip(subject.tolist(), object.tolist(), strict=True)
-        ]
-        names = [self._views.entities(ids, language) for ids in (subject, object)]
-        relations = self._views.relations(relation, language)
-        qualifiers = self._views.pairs(asked, language)
-        return [
-            Verdict(
-                release=self.release_name,
-                model=served.name,
-                subject=names[0][row],
-                relation=relations[row],
-                object=names[1][row],
-                qualifiers=qualifiers[row],
-                score=float(scores[row]),
-                probability=probability[row],
-                decision=decision[row],
-                threshold=calibration.threshold if calibration else None,
-                accept_from=accept[row],
-                reject_to=reject[row],
-                population=calibration.population if calibration else None,
-                known=bool(np.isin(object[row], known[row])),
-                uncertainty=max((spread for spread in spreads[row] if spread is not None), default=None),
-            )
-            for row in range(m)
-        ]
 
     def types_of(
         self,

@@ -68,6 +68,10 @@ class GrownTexts(Texts):
         others = self._added.preferred(np.where(owners >= self._n, owners, -1), kind, language)
         return [other or one for one, other in zip(found, others, strict=True)]
 
+    def several(self, kind: TextKind) -> set[int]:
+        """See `Texts.several`."""
+        return self._base.several(kind) | self._added.several(kind)
+
     def languages(self) -> list[str]:
         """See `Texts.languages`."""
         return sorted({*self._base.languages(), *self._added.languages()})

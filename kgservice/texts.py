@@ -98,6 +98,11 @@ class Texts:
         """The description of one owner."""
         return self.preferred([owner], TextKind.DESCRIPTION, language)[0]
 
+    def several(self, kind: TextKind) -> set[int]:
+        """The owners of more than one text of a kind."""
+        owner = self.owner[self.kind == kind]
+        return set(owner[1:][owner[1:] == owner[:-1]].tolist())
+
     def languages(self) -> list[str]:
         """Every language code that occurs, sorted."""
         return list(self._languages)
