@@ -29,8 +29,15 @@ _EXAMPLE = {
     "types": ["world:City"],
     "statements": [{"relation": "world:locatedIn", "object": "world:France"}],
 }
-_EXAMPLES: dict[str, Example] = {"city": {"summary": "A city that the release does not hold", "value": _EXAMPLE}}
+_EXAMPLES: dict[str, Example] = {
+    "city": {"summary": "A city that the release does not hold", "value": _EXAMPLE},
+    "words": {
+        "summary": "By its texts alone",
+        "value": {"labels": {"en": "Newport"}, "descriptions": {"en": "city in France"}},
+    },
+}
 _MANY: dict[str, Example] = {
+    "one": {"summary": "One entity", "value": {"entities": [{"id": "world:Newport", **_EXAMPLE}]}},
     "two": {
         "summary": "Two entities",
         "value": {
@@ -39,7 +46,7 @@ _MANY: dict[str, Example] = {
                 {"id": "world:Oldport", "labels": {"en": "Oldport"}, "descriptions": {"en": "city in Spain"}},
             ]
         },
-    }
+    },
 }
 EntityId = Annotated[Id, Path(description="An IRI (percent-encoded), a CURIE or an id.", examples=["world:Newport"])]
 
