@@ -363,8 +363,34 @@ class EntityPage:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A stretch of a text; the parts of a text, put together, are the text.
+
+    Attributes:
+        marked: whether it is what the question asked for.
+    """
+
+    text: str
+    marked: bool
+
+
+@dataclass(frozen=True)
+class Highlights:
+    """Where the words of a question stand in what was found."""
+
+    matched: list[Part] | None
+    description: list[Part] | None
+
+
+@dataclass(frozen=True)
 class Match:
-    """An entity that a search found."""
+    """An entity that a search found.
+
+    Attributes:
+        matched: the name that matched, as written; None where a description did.
+        kind: `exact`, `prefix`, `fuzzy` or `description`.
+        highlights: where they were asked for.
+    """
 
     id: str
     label: str | None
@@ -373,6 +399,7 @@ class Match:
     score: float
     matched: str | None
     kind: str
+    highlights: Highlights | None = None
 
 
 @dataclass(frozen=True)

@@ -335,7 +335,8 @@ class Engine:
 
         Args:
             queries: as for `search`.
-            sought: the fields of `kgservice.finding.Sought`: `k`, `types`, `filters`, `language`, `mode`, `facets`, `facet_by`.
+            sought: the fields of `kgservice.finding.Sought`: `k`, `types`, `filters`, `language`, `mode`, `facets`, `facet_by`,
+                `highlight`.
 
         Raises:
             InvalidQuestion: `k` out of range, a query too long, or a filter that is not RELATION=OBJECT.

@@ -9,12 +9,14 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from kgservice.answers import MAX_K, Facet, FacetValue, Match, Named, SearchResult
+from kgservice.answers import MAX_K, Facet, FacetValue, Highlights, Match, Named, SearchResult
 from kgservice.cursors import Cursor
 from kgservice.errors import InvalidQuestion
 from kgservice.names import Names
 from kgservice.search import Hits
+from kgservice.search.highlights import highlight
 from kgservice.search.hits import Hit, Mode
+from kgservice.search.matching import Question
 from kgservice.views import Views
 
 FACET_VALUES = 100
@@ -58,6 +60,7 @@ class Sought:
         mode: by words, by meaning, or both.
         facets: count the types of the best 1,000 matches.
         facet_by: relations whose objects are counted too.
+        highlight: tell where the words of the query stand in names and descriptions.
     """
 
     k: int = 10
@@ -67,6 +70,7 @@ class Sought:
     mode: Mode = "auto"
     facets: bool = False
     facet_by: Sequence[str] = ()
+    highlight: bool = False
 
     def question(self, query: str) -> list[object]:
         """All that the order of matches depends on."""
@@ -165,10 +169,11 @@ class Finding:
                 for hit, one, kinds in zip((hit for hits in found for hit in hits), named, types, strict=True)
             ]
         )
-        return [
+        results = [
             SearchResult(self._release, query, self._search.has_dense, [next(matches) for _ in hits])
             for query, hits in zip(queries, found, strict=True)
         ]
+        return [_highlighted(result) for result in results] if sought.highlight else results
 
     def _facets(self, entities: Sequence[int], sought: Sought) -> list[Facet]:
         graph, ids = self._views.graph, np.array(entities, dtype=np.int64)
@@ -212,4 +217,20 @@ def _match(hit: Hit, named: Named, types: list[Named]) -> Match:
         score=float(hit.score),
         matched=hit.matched,
         kind=hit.match_kind,
+    )
+
+
+def _highlighted(result: SearchResult) -> SearchResult:
+    words = Question.of(result.query).words
+    return replace(
+        result,
+        matches=[
+            replace(
+                one,
+                highlights=Highlights(
+                    *(None if text is None else highlight(text, words) for text in (one.matched, one.description))
+                ),
+            )
+            for one in result.matches
+        ],
     )

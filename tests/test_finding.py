@@ -90,6 +90,16 @@ def test_facets_count_types_and_objects(client: TestClient) -> None:
     assert client.post("/v1/search", json=body).json()["answers"][1]["facets"][0]["values"][0]["id"] == "ex:Town"
 
 
+def test_highlights_are_parts_of_names_and_descriptions(client: TestClient) -> None:
+    found = get(client, q="chil", highlight=True, k=1)["matches"][0]
+    name, about = found["highlights"]["matched"], found["highlights"]["description"]
+    assert name[0] == {"text": found["matched"][:4], "marked": True}
+    assert about[:2] == [{"text": "chil", "marked": True}, {"text": "d" + found["description"][5:], "marked": False}]
+    assert get(client, q="chil", k=1)["matches"][0]["highlights"] is None
+    body = {"queries": ["chil"], "highlight": True, "k": 1}
+    assert client.post("/v1/search", json=body).json()["answers"][0]["matches"] == [found]
+
+
 @pytest.mark.parametrize("k", [1, 7, 30])
 @pytest.mark.parametrize("query", ["child", "child 1", "1", "mothr", "house"])
 def test_pages_go_on_without_gap_or_repetition(client: TestClient, query: str, k: int) -> None:

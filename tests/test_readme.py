@@ -49,7 +49,7 @@ def test_curl(release_store: ReleaseStore, tmp_path: Path) -> None:
             assert answer.status_code in (200, 201), (words, answer.text)
 
 
-@pytest.mark.parametrize("name", ["complete", "classify", "search", "show", "types"])
+@pytest.mark.parametrize("name", ["complete", "classify", "search", "similar", "show", "types"])
 def test_terminal(name: str, world_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KGSERVICE_HOME", str(world_home))
     calls = commands(("kgservice", name))

@@ -251,6 +251,9 @@ Mode = Annotated[
 
 
 FILTER_HELP = "Only entities that are the subject of such a statement; of all, where there are several."
+HIGHLIGHT_HELP = (
+    "Tell where the words of the query stand in the matched name and the description, as parts of the text."
+)
 FACETS_HELP = "Count the types of the best 1,000 matches."
 FACET_HELP = "A relation whose objects are counted among the best 1,000 matches."
 
@@ -267,6 +270,7 @@ class SearchQuery(Closed):
     mode: Mode = "auto"
     facets: bool = Field(False, description=FACETS_HELP)
     facet: list[str] = Field([], max_length=20, description=f"{FACET_HELP} Repeatable.")
+    highlight: bool = Field(False, description=HIGHLIGHT_HELP)
 
 
 class FilterBody(Closed):
@@ -289,6 +293,7 @@ class SearchBody(Closed):
     facet_by: Annotated[list[Name], Field(max_length=20)] = Field(
         [], description="Relations whose objects are counted among the best 1,000 matches."
     )
+    highlight: Flag = Field(False, description=HIGHLIGHT_HELP)
 
 
 class EntityQuery(Closed):

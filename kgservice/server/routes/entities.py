@@ -89,6 +89,7 @@ async def search(query: Annotated[SearchQuery, Query()], request: Request, servi
             mode=query.mode,
             facets=query.facets,
             facet_by=query.facet,
+            highlight=query.highlight,
         ),
     )
 
@@ -125,6 +126,7 @@ async def search_many(
                 mode=body.mode,
                 facets=body.facets,
                 facet_by=body.facet_by,
+                highlight=body.highlight,
             )
         )
     )
