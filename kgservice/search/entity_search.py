@@ -25,7 +25,8 @@ MAX_QUERY_LETTERS = 512
 MAX_K = 1000
 
 _MIN_COSINE = 0.3  # below it a vector says nothing; unrelated texts of MiniLM reach .2
-_RRF = 60  # Cormack et al. 2009: 1 / (60 + rank) over lists whose scores do not compare
+_RRF = 10  # Cormack et al. 2009: 1 / (constant + rank) over lists whose scores do not compare
+_MEANING = 5.0  # weight of the vectors' list, the others' being 1; how both were chosen: docs/search.md
 
 _KIND: dict[int, MatchKind] = {
     Tier.EXACT: "exact",
@@ -239,13 +240,14 @@ class EntitySearch:
         if room <= 0:
             return head
         close: dict[int, Match | None] = {entity: None for entity, cosine in near if cosine >= _MIN_COSINE}
-        lists = [*named.tails, close]
+        lists = [*((tail, 1.0) for tail in named.tails), (close, _MEANING)]
+        whole = sum(weight for _, weight in lists) + 1.0
         score: dict[int, float] = {}
         matched: dict[int, Match] = {}
-        for ranked in lists:
+        for ranked, weight in lists:
             rest = (entity for entity in ranked if entity not in named.head)
             for rank, entity in enumerate(rest, start=1):
-                score[entity] = score.get(entity, 0.0) + (_RRF + 1) / (_RRF + rank) / (len(lists) + 1)
+                score[entity] = score.get(entity, 0.0) + weight * (_RRF + 1) / (_RRF + rank) / whole
                 if (match := ranked[entity]) is not None:
                     matched[entity] = match
         popularity = self._named.popularity
