@@ -431,6 +431,8 @@ class SearchResult:
     """What a search found, and whether meaning was searched beside names.
 
     Attributes:
+        nil: nothing that was found is likely to be meant; `matches` are guesses, or there are none.
+        reason: why, where `nil`.
         next: a cursor for the page behind this one; None where there is none. The last page may be empty.
         facets: where they were asked for.
     """
@@ -439,5 +441,7 @@ class SearchResult:
     query: str
     dense: bool
     matches: list[Match]
+    nil: bool = False
+    reason: str | None = None
     next: str | None = None
     facets: list[Facet] | None = None

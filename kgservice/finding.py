@@ -115,7 +115,9 @@ class Finding:
         at = Cursor.read(cursor, self._release, sought.question(query))
         whole = self._whole(query, sought, at.first)
         end = at.start + sought.k
-        result = self._results([query], [Hits(whole[at.start : end], whole.mode)], sought)[0]
+        # Whether it is there is told by the first page; those behind hold what is less likely by their nature.
+        result = self._results([query], [Hits(whole[at.start : end], whole.mode, whole.cosine)], sought)[0]
+        result = replace(result, nil=whole.nil, reason=_reason(whole))
         if end < len(whole):
             result = replace(result, next=self._cursor(query, sought, at.first, end))
         if sought.facets or sought.facet_by:
@@ -129,7 +131,7 @@ class Finding:
             return page
         shown = {hit.entity for hit in page}
         rest = [hit for hit in self._hits([query], sought, MAX_K)[0] if hit.entity not in shown]
-        return Hits([*page, *rest][:MAX_K], page.mode)
+        return Hits([*page, *rest][:MAX_K], page.mode, page.cosine)
 
     def _hits(self, queries: Sequence[str], sought: Sought, k: int) -> list[Hits]:
         return self._search.search_many(
@@ -170,7 +172,9 @@ class Finding:
             ]
         )
         results = [
-            SearchResult(self._release, query, self._search.has_dense, [next(matches) for _ in hits])
+            SearchResult(
+                self._release, query, self._search.has_dense, [next(matches) for _ in hits], hits.nil, _reason(hits)
+            )
             for query, hits in zip(queries, found, strict=True)
         ]
         return [_highlighted(result) for result in results] if sought.highlight else results
@@ -199,6 +203,12 @@ class Finding:
 
 class _Show(Protocol):
     def __call__(self, ids: npt.NDArray[np.int32], /) -> list[Named]: ...
+
+
+def _reason(hits: Hits) -> str | None:
+    if not hits.nil:
+        return None
+    return "the matches are guesses: no name and no description is near enough" if hits else "nothing matches"
 
 
 def _counted(ids: npt.NDArray[np.int32], show: _Show) -> list[FacetValue]:

@@ -100,6 +100,19 @@ def test_highlights_are_parts_of_names_and_descriptions(client: TestClient) -> N
     assert client.post("/v1/search", json=body).json()["answers"][0]["matches"] == [found]
 
 
+def test_what_is_not_there_is_told(client: TestClient) -> None:
+    for query in ("Child 3", "chil", "Stadt 1", "mothr 12"):
+        found = get(client, q=query)
+        assert (found["nil"], found["reason"]) == (False, None)
+    nothing, guesses = get(client, q="qqqqqqqqq"), get(client, q="house of cards")
+    assert (nothing["nil"], nothing["reason"], nothing["matches"]) == (True, "nothing matches", [])
+    assert guesses["nil"]
+    assert guesses["matches"]
+    assert guesses["reason"].startswith("the matches are guesses")
+    behind = get(client, q="Child 3", k=1, cursor=get(client, q="Child 3", k=1)["next"])
+    assert behind["nil"] is False
+
+
 @pytest.mark.parametrize("k", [1, 7, 30])
 @pytest.mark.parametrize("query", ["child", "child 1", "1", "mothr", "house"])
 def test_pages_go_on_without_gap_or_repetition(client: TestClient, query: str, k: int) -> None:

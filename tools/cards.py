@@ -90,6 +90,8 @@ def searched() -> Iterator[str]:
         yield from judged()
     if (RESULTS / "known-items.json").exists():
         yield from known_items()
+    if (RESULTS / "nil.json").exists():
+        yield from absent()
     if (RESULTS / "search.json").exists():
         yield from million_names()
 
@@ -127,6 +129,26 @@ def known_items() -> Iterator[str]:
             for typos, shares in found["success"].items()
         }
         yield from _table(systems, rows)
+
+
+def absent() -> Iterator[str]:
+    """Telling what is not there."""
+    record = _result("nil")
+    yield (
+        f"\nIs it there? {record['entities']:,} entities held in; balanced accuracy on the half not learnt from, and "
+        "how often each kind is judged wrongly by the thresholds that are served; `make bench-nil`:"
+    )
+    kinds = list(record["questions"])
+    rows = {
+        {"lexical": "by words", "auto": "by both"}[mode]: (
+            f"{found['balanced_accuracy_served']:.3f}",
+            f"{found['auc_of_score_for_names']:.3f}",
+            *(f"{found['wrong_served'][kind]:.3f}" for kind in kinds),
+        )
+        for mode, found in record["modes"].items()
+    }
+    columns = "balanced accuracy", "AUC of names", *(f"{kind} ({record['questions'][kind]:,})" for kind in kinds)
+    yield from _table(columns, rows)
 
 
 def million_names() -> Iterator[str]:

@@ -190,15 +190,15 @@ class EntitySearch:
         # As many more as the head may hold already.
         nearest = self._by_meaning([questions[place].text for place in wanting], 2 * k, within)
         near_of = dict(zip(wanting, nearest, strict=True))
-        if answered == "dense":
-            return [
-                Hits(
-                    [Hit(entity, cosine, None, "description") for entity, cosine in near_of.get(place, [])[:k]],
-                    answered,
-                )
-                for place in range(len(questions))
-            ]
-        return [Hits(self._fuse(found, near_of.get(place, []), k), answered) for place, found in enumerate(named)]
+        found = []
+        for place, names in enumerate(named):
+            near = near_of.get(place, [])
+            if answered == "dense":
+                hits = [Hit(entity, cosine, None, "description") for entity, cosine in near[:k]]
+            else:
+                hits = self._fuse(names, near, k)
+            found.append(Hits(hits, answered, near[0][1] if near else None))
+        return found
 
     def _check(self, queries: Sequence[str], k: int, within: Within, mode: str) -> None:
         for query in queries:

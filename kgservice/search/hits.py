@@ -30,13 +30,26 @@ class Hit:
     match_kind: MatchKind
 
 
+NIL_SCORE = 1.8
+"""A first hit below it is a guess: a name with more than one typing error in six letters, or none that matches."""
+NIL_COSINE = 0.55
+"""A text is meant if it is at least so near; docs/search.md says how well both tell what is there from what is not."""
+
+
 class Hits(list[Hit]):
     """Hits, best first, and the road they came by.
 
     Attributes:
         mode: the mode asked for, or "lexical" where that needs vectors and the release was built without an encoder.
+        cosine: of the nearest text; None where none was compared.
     """
 
-    def __init__(self, hits: Iterable[Hit], mode: Mode) -> None:
+    def __init__(self, hits: Iterable[Hit], mode: Mode, cosine: float | None = None) -> None:
         super().__init__(hits)
-        self.mode = mode
+        self.mode, self.cosine = mode, cosine
+
+    @property
+    def nil(self) -> bool:
+        """True if nothing here is likely to be what was asked for."""
+        named = self.mode != "dense" and bool(self) and self[0].score >= NIL_SCORE
+        return not named and (self.cosine or 0.0) < NIL_COSINE

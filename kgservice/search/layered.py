@@ -152,7 +152,8 @@ class LayeredSearch:
             asked = partial(segment.search.search_many, queries, language=language, types=types, mode=mode)
             more = _shown(asked, ids, hidden, k)
             found = [
-                Hits(sorted([*one, *other], key=_order)[:k], one.mode) for one, other in zip(found, more, strict=True)
+                Hits(sorted([*one, *other], key=_order)[:k], one.mode, _nearer(one.cosine, other.cosine))
+                for one, other in zip(found, more, strict=True)
             ]
         return found
 
@@ -165,13 +166,21 @@ def _shown(
     while True:
         found = search(k=wide)
         shown = [
-            Hits([replace(hit, entity=int(ids[hit.entity])) for hit in hits if not hidden[hit.entity]], hits.mode)
+            Hits(
+                [replace(hit, entity=int(ids[hit.entity])) for hit in hits if not hidden[hit.entity]],
+                hits.mode,
+                hits.cosine,
+            )
             for hits in found
         ]
         enough = all(len(one) >= k or len(every) < wide for one, every in zip(shown, found, strict=True))
         if enough or wide == MAX_K:
-            return [Hits(one[:k], one.mode) for one in shown]
+            return [Hits(one[:k], one.mode, one.cosine) for one in shown]
         wide = min(MAX_K, 2 * wide + 16)
+
+
+def _nearer(one: float | None, other: float | None) -> float | None:
+    return max((cosine for cosine in (one, other) if cosine is not None), default=None)
 
 
 def _order(hit: Hit) -> tuple[float, int]:
