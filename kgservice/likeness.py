@@ -8,6 +8,7 @@ import torch
 
 from kgservice.answers import LikeAnswer, LikeEntity
 from kgservice.errors import InvalidQuestion
+from kgservice.layers import Layers
 from kgservice.served import ServedModel
 from kgservice.views import Views
 
@@ -38,7 +39,8 @@ def alike(
     Raises:
         InvalidQuestion: the model says nothing of the entity: its vector is zero.
     """
-    ids, cosine = _nearest(served, entity, k, allow)
+    able = served.knows(np.arange(len(served.vectors), dtype=np.int32))
+    ids, cosine = _nearest(served.vectors, entity, k, able if allow is None else able & allow, served.name)
     named = views.entities(np.array([entity, *ids], np.int32), language, describe=True)
     types = views.types_of(np.array(ids, np.int32), language)
     found = [
@@ -56,21 +58,18 @@ def alike(
 
 
 def _nearest(
-    served: ServedModel, entity: int, k: int, allow: npt.NDArray[np.bool_] | None
+    vectors: Layers, entity: int, k: int, allow: npt.NDArray[np.bool_], model: str
 ) -> tuple[list[int], list[float]]:
-    vectors = served.vectors
     own = vectors[np.array([entity])][0].astype(np.float64)
     length = float(np.linalg.norm(own))
     if not length:
-        raise InvalidQuestion(f"model {served.name!r} has no vector for this entity; name another model")
+        raise InvalidQuestion(f"model {model!r} has no vector for this entity; name another model")
     direction = (own / length).astype(np.float32)
     tiles = [tile.numpy() for layer in (vectors.base, vectors.added) for tile in torch.split(layer, _TILE) if len(tile)]
     cosine = np.concatenate(
         [tile @ direction / np.maximum(np.sqrt(np.einsum("nd,nd->n", tile, tile)), 1e-12) for tile in tiles]
     )
-    allowed = served.knows(np.arange(len(vectors), dtype=np.int32))
-    if allow is not None:
-        allowed &= allow
+    allowed = allow.copy()
     allowed[entity] = False
     ids = np.flatnonzero(allowed)
     k = min(k, len(ids))

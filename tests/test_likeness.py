@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
@@ -14,6 +15,7 @@ from starlette.testclient import TestClient
 from kgservice import pipeline
 from kgservice.engine import Engine
 from kgservice.errors import InvalidQuestion, UnknownEntity, UnknownModel
+from kgservice.layers import Layers
 from kgservice.likeness import _nearest
 from kgservice.release import ReleaseStore
 from kgservice.server.app import create_app
@@ -35,7 +37,7 @@ def client(engine: Engine) -> Iterator[TestClient]:
 
 
 def test_the_most_alike_by_cosine(engine: Engine) -> None:
-    vectors = engine.model().vectors.astype(np.float64)
+    vectors = engine.model().vectors.base.double().numpy()
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     own = engine.entities.find("ex:child3")
     cosine = unit @ unit[own]
@@ -71,7 +73,7 @@ def test_wrong_questions(engine: Engine) -> None:
     with pytest.raises(InvalidQuestion, match="k must be"):
         engine.similar_to("ex:child3", k=0)
     with pytest.raises(InvalidQuestion, match="no vector"):
-        _nearest(np.zeros((3, 2), np.float32), 0, 1, None, "text")
+        _nearest(Layers.of(torch.zeros(3, 2)), 0, 1, np.ones(3, bool), "text")
 
 
 @settings(max_examples=50, deadline=None)
@@ -80,7 +82,7 @@ def test_equal_ones_are_taken_by_id(n: int, k: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     vectors = random.integers(1, 3, (n, 2)).astype(np.float32)
     allow = random.random(n) < 0.7
-    ids, cosine = _nearest(vectors, 0, k, allow, "made")
+    ids, cosine = _nearest(Layers.of(torch.from_numpy(vectors)), 0, k, allow, "made")
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     exact = np.round(unit @ unit[0], 5)
     expected = sorted((place for place in range(1, n) if allow[place]), key=lambda place: (-exact[place], place))[:k]

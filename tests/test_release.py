@@ -44,7 +44,7 @@ def test_everything_in_the_manifest_and_nothing_pickled(store: ReleaseStore) -> 
     on_disk = {p.relative_to(release.folder).as_posix() for p in release.folder.rglob("*") if p.is_file()}
     assert on_disk == {*release.manifest["files"], "release.json"}
     wanted = {"recipe.toml", "weights.safetensors", "calibration.json", "metrics.json", "README.md"}
-    wanted |= {"estimates.safetensors", "types.safetensors"}
+    wanted |= {"estimates.safetensors", "types.safetensors", "zero_shot.safetensors"}
     assert {p.name for p in release.model_folder("complex").iterdir()} == wanted
     assert {"graph/graph.json", "search/search.json", "report.html", "canary.json"} <= on_disk
     assert not [name for name in on_disk if name.endswith((".pkl", ".pt", ".pth", ".bin", ".pickle"))]

@@ -490,7 +490,7 @@ def test_too_many_waiting_are_told_to_come_later(engine: Engine) -> None:
     slow, entered = threading.Event(), threading.Event()
 
     class Slow:
-        release, release_name = engine.release, engine.release_name
+        release, release_name, revision = engine.release, engine.release_name, engine.revision
 
         def search(self, *_: Any, **__: Any) -> Any:
             entered.set()

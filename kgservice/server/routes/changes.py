@@ -37,18 +37,20 @@ _EXAMPLES: dict[str, Example] = {
     },
 }
 _MANY: dict[str, Example] = {
-    "one": {"summary": "One entity", "value": {"entities": [{"id": "world:Newport", **_EXAMPLE}]}},
+    "one": {"summary": "One entity", "value": {"entities": [{"id": "world:Newport-on-Sea", **_EXAMPLE}]}},
     "two": {
         "summary": "Two entities",
         "value": {
             "entities": [
-                {"id": "world:Newport", **_EXAMPLE},
+                {"id": "world:Newport-on-Sea", **_EXAMPLE},
                 {"id": "world:Oldport", "labels": {"en": "Oldport"}, "descriptions": {"en": "city in Spain"}},
             ]
         },
     },
 }
-EntityId = Annotated[Id, Path(description="An IRI (percent-encoded), a CURIE or an id.", examples=["world:Newport"])]
+EntityId = Annotated[
+    Id, Path(description="An IRI (percent-encoded), a CURIE or an id.", examples=["world:Newport-on-Sea"])
+]
 
 
 @router.put(
