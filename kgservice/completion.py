@@ -23,7 +23,7 @@ from kgservice.errors import InvalidQuestion
 from kgservice.estimates import COVERAGE, FEWEST, Known
 from kgservice.evaluation.populations import completion_feature
 from kgservice.graph import KnowledgeGraph
-from kgservice.index import Index
+from kgservice.index import Searcher
 from kgservice.query import QueryBatch, Slot
 from kgservice.ragged import Ragged
 from kgservice.recipe.template import Template
@@ -271,7 +271,7 @@ class Completion:
 
 
 def _with_known(
-    index: Index,
+    index: Searcher,
     vectors: torch.Tensor,
     known: Ragged,
     loops: Ragged,

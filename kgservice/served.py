@@ -16,7 +16,7 @@ from kgservice import index as indexes
 from kgservice.errors import DataError
 from kgservice.estimates import Estimates
 from kgservice.evaluation.calibration import Calibration
-from kgservice.index import ExactIndex, Index, LayeredIndex
+from kgservice.index import ExactIndex, LayeredIndex, Searcher
 from kgservice.layers import Layers
 from kgservice.recipe import ModelSettings, Recipe
 from kgservice.release import Release
@@ -53,8 +53,8 @@ class ServedModel:
     name: str
     settings: ModelSettings
     scorer: VectorScorer
-    index: Index
-    relation_index: Index
+    index: Searcher
+    relation_index: Searcher
     calibrations: Mapping[str, Calibration]
     vectors: Layers
     """`[n + a, d]`: the entities', and those of the `a` that were added."""

@@ -20,7 +20,7 @@ from kgservice.similarity import Metric
 Found = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]
 
 
-class Index(Protocol):
+class Searcher(Protocol):
     """Finds the candidates that score best against a query vector.
 
     Attributes:
@@ -50,6 +50,10 @@ class Index(Protocol):
             ids int32 `[b, k]` and scores float32 `[b, k]`, by score down (then id up, for `exact`), padded with -1/-inf.
         """
         ...
+
+
+class Index(Searcher, Protocol):
+    """A searcher that is built, changed and kept."""
 
     def add(self, vectors: Tensor) -> npt.NDArray[np.int32]:
         """Append candidates; returns their ids."""
@@ -94,4 +98,4 @@ def recall(index: Index, oracle: Index, queries: Tensor, k: int = 10) -> float:
     return float(np.sum(hits) / max(int((truth >= 0).sum()), 1))
 
 
-__all__ = ["ExactIndex", "Found", "Index", "LayeredIndex", "build", "load", "recall"]
+__all__ = ["ExactIndex", "Found", "Index", "LayeredIndex", "Searcher", "build", "load", "recall"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +11,7 @@ from torch import Tensor
 from kgservice.ragged import Ragged, offsets_of
 
 if TYPE_CHECKING:
-    from kgservice.index import Found, Index
+    from kgservice.index import Found, Searcher
 
 
 class LayeredIndex:
@@ -24,7 +23,7 @@ class LayeredIndex:
         able: bool `[a]`, which of those may answer.
     """
 
-    def __init__(self, base: Index, added: Index, able: npt.NDArray[np.bool_]) -> None:
+    def __init__(self, base: Searcher, added: Searcher, able: npt.NDArray[np.bool_]) -> None:
         self._base, self._added, self._able = base, added, able
         self.exact = base.exact
 
@@ -38,7 +37,7 @@ class LayeredIndex:
         exclude: Ragged | None = None,
         allow: npt.NDArray[np.bool_] | None = None,
     ) -> Found:
-        """See `Index.search`."""
+        """See `Searcher.search`."""
         n = len(self._base)
         first, behind = _parted(exclude, n) if exclude is not None else (None, None)
         open = self._able if allow is None else self._able & allow[n:]
@@ -51,21 +50,6 @@ class LayeredIndex:
         # Stable: of equal scores the smaller id stays first.
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(ids, order, axis=1).astype(np.int32), np.take_along_axis(scores, order, axis=1)
-
-    def add(self, vectors: Tensor) -> npt.NDArray[np.int32]:
-        """See `Index.add`."""
-        self._able = np.concatenate([self._able, np.ones(len(vectors), dtype=bool)])
-        return self._added.add(vectors) + np.int32(len(self._base))
-
-    def remove(self, ids: npt.ArrayLike) -> None:
-        """See `Index.remove`."""
-        chosen, n = np.asarray(ids, dtype=np.int64), len(self._base)
-        self._base.remove(chosen[chosen < n])
-        self._added.remove(chosen[chosen >= n] - n)
-
-    def save(self, path: Path) -> None:
-        """Not to be had: what was added lies in the journal."""
-        raise NotImplementedError("a layered index is made anew from the release and the journal")
 
 
 def _parted(lists: Ragged, n: int) -> tuple[Ragged, Ragged]:

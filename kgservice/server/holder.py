@@ -35,7 +35,7 @@ class _Waiting:
     puts: Mapping[str, str]
     erased: Sequence[str]
     done: bool = False
-    error: KGServiceError | None = None
+    error: Exception | None = None
 
 
 class EngineHolder:
@@ -118,7 +118,7 @@ class EngineHolder:
                 self.journal.put(puts)
             if gone := [name for one in batch for name in one.erased]:
                 self.journal.erase(gone)
-        except KGServiceError as error:
+        except Exception as error:  # of whatever kind: nobody may take it for written
             if len(batch) > 1:
                 for one in batch:
                     self._write([one])

@@ -84,7 +84,8 @@ class Journal:
             )
             revision = _revision(connection)
         # What was overwritten still stands in the file of pages under way until they are written back.
-        self._open().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with self._lock:
+            self._open().execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return revision
 
     def revision(self) -> int:
