@@ -16,6 +16,13 @@ from kgservice.resources import share
 MIRROR = os.environ.get("KGSERVICE_DATA_MIRROR")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One file that needs the sample graph's release, then those that do not, then the rest: none waits while it is built."""
+    needs = {item.path for item in items if "world_home" in getattr(item, "fixturenames", ())}
+    first = min(needs, default=None)
+    items.sort(key=lambda item: 0 if item.path == first else 2 if item.path in needs else 1)
+
+
 @pytest.fixture(scope="session")
 def mirror() -> Path:
     """The local copy of public benchmark data; tests that need it skip elsewhere."""
@@ -37,7 +44,8 @@ def world_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _build_world(home: Path) -> None:
     tiny = ["models.complex.training.epochs=7", "models.complex.width=64", "search.encoder=none"]
-    tiny += ["models.text.training.epochs=2", "models.text.text.encoder=none", "models.text.text.words=64"]
+    tiny += [f"models.text.{small}" for small in ("width=64", "training.epochs=2")]
+    tiny += [f"models.text.text.{small}" for small in ("encoder=none", "words=64", "hidden=32")]
     path = share() / "models" / "world.toml"
     pipeline.build(Recipe.load(path, tiny), home, base=path.parent)
 

@@ -19,6 +19,7 @@ from kgservice.statements import Split
 from kgservice.training.checkpoint import Checkpoint
 from kgservice.training.loop import fit
 from kgservice.training.sharding import Shards
+from tests.conftest import family_recipe
 from tests.test_training import _environment, ring, settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -116,15 +117,11 @@ def test_two_processes_go_on_from_a_checkpoint_of_two_or_of_one(tmp_path: Path) 
     torch.testing.assert_close(resumed.entity, one.entity, atol=1e-4, rtol=1e-4)
 
 
-def test_torchrun_trains_a_recipe_and_one_process_measures_it(tmp_path: Path) -> None:
+def test_torchrun_trains_a_recipe_and_one_process_measures_it(tmp_path: Path, family_ttl: Path) -> None:
     """The command line; `train` alone then finds the finished checkpoint and gives the same figures."""
-    changes = ["training.epochs=2", "training.evaluate_every=1", "width=16", "calibration.method=none"]
-    recipe = [
-        "train",
-        "world",
-        "--model=complex",
-        *(part for change in changes for part in ("--set", f"models.complex.{change}")),
-    ]
+    path = family_ttl.parent / "sharded.toml"
+    path.write_text(family_recipe(training={"epochs": 2, "evaluate_every": 1}).to_toml(), encoding="utf-8")
+    recipe = ["train", str(path), "--model=complex"]
     done = torchrun("-m", "kgservice", *recipe, home=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("complex: validation MRR") == 1

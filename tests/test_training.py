@@ -364,7 +364,7 @@ def test_killed_evaluation_gives_the_same_figures_when_run_again(tmp_path: Path,
         "from kgservice.cli import main\n"
         "main()\n"
     )
-    training = {"epochs": 300, "batch_size": 16, "learning_rate": 0.01, "evaluate_every": 3, "entity_dropout": 0.1}
+    training = {"epochs": 120, "batch_size": 16, "learning_rate": 0.01, "evaluate_every": 3, "entity_dropout": 0.1}
     recipe = family_ttl.parent / "evaluated.toml"
     recipe.write_text(family_recipe(training={**training, "optimizer": "adam"}).to_toml(), encoding="utf-8")
     options = ["evaluate", str(recipe)]
@@ -384,7 +384,7 @@ def test_killed_evaluation_gives_the_same_figures_when_run_again(tmp_path: Path,
     process.kill()
     assert process.wait() == -9
     assert not (tmp_path / "a.json").exists()
-    assert 9 <= saved_epochs(files[0]) < 300
+    assert 9 <= saved_epochs(files[0]) < 120
     assert start("a", "a.json").wait() == start("b", "b.json").wait() == 0
     resumed, whole = (json.loads((tmp_path / name).read_text())["models"] for name in ("a.json", "b.json"))
     assert without_durations(resumed) == without_durations(whole)
