@@ -445,3 +445,69 @@ class SearchResult:
     reason: str | None = None
     next: str | None = None
     facets: list[Facet] | None = None
+
+
+@dataclass(frozen=True)
+class RelationSummary:
+    """A relation of the graph.
+
+    Attributes:
+        statements: how many have it.
+        qualifying: how many pairs beside statements have it.
+        links: whether it links entities; else it states numbers, dates or texts.
+    """
+
+    id: str
+    label: str | None
+    description: str | None
+    statements: int
+    qualifying: int
+    links: bool
+
+
+@dataclass(frozen=True)
+class RelationList:
+    """Relations, the most used first.
+
+    Attributes:
+        total: how many fit, of which `relations` are the first.
+    """
+
+    release: str
+    total: int
+    relations: list[RelationSummary]
+
+
+@dataclass(frozen=True)
+class MapPoint:
+    """An entity as a point of a plane.
+
+    Attributes:
+        x, y: in [-1, 1], of one scale.
+        kind: the place of its type among the map's `kinds`; -1 for a further type or none.
+        links: training statements it is subject or object of.
+    """
+
+    id: str
+    label: str | None
+    x: float
+    y: float
+    kind: int
+    links: int
+
+
+@dataclass(frozen=True)
+class EntityMap:
+    """Entities near each other where their vectors are.
+
+    Attributes:
+        among: how many entities the release holds, of which the best-connected are points.
+        kinds: the commonest types, the first the commonest.
+        points: the best-connected first.
+    """
+
+    release: str
+    model: str
+    among: int
+    kinds: list[Named]
+    points: list[MapPoint]

@@ -22,9 +22,11 @@ from kgservice.answers import (
     MAX_STATEMENTS,
     Answer,
     Described,
+    EntityMap,
     EntityPage,
     LikeAnswer,
     Question,
+    RelationSummary,
     SearchResult,
     Statement,
     TypesAnswer,
@@ -36,10 +38,12 @@ from kgservice.finding import Finding, Sought
 from kgservice.graph import KnowledgeGraph
 from kgservice.judging import Judging
 from kgservice.likeness import alike
+from kgservice.mapping import entity_map
 from kgservice.names import Names
 from kgservice.query import QueryBatch, Slot
 from kgservice.reading import Reading
 from kgservice.records import EntityRecord
+from kgservice.relations import summaries
 from kgservice.release import Release, ReleaseStore
 from kgservice.routing import Routing
 from kgservice.scorers.text import TextScorer
@@ -414,6 +418,21 @@ class Engine:
                 for name, model in self._models.items()
                 if (spread := model.uncertainty(entity)) is not None
             },
+        )
+
+    def relation_summaries(self, language: str = "en") -> list[RelationSummary]:
+        """The relations that are used, the most used first."""
+        return summaries(self.graph, self._views, language)
+
+    def map(self, n: int = 1000, *, model: str | None = None, language: str = "en") -> EntityMap:
+        """The `n` best-connected entities as points of a plane; takes seconds.
+
+        Raises:
+            InvalidQuestion: the model's vectors tell nothing apart.
+            UnknownModel: the release has no such model.
+        """
+        return entity_map(
+            self.model(model), self.graph, self._views, count=n, language=language, release=self.release_name
         )
 
     @cached_property

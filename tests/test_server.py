@@ -194,7 +194,7 @@ def test_report_is_html_that_runs_nothing(client: TestClient) -> None:
 
 
 def test_index_lists_endpoints_and_names_no_other_host(client: TestClient) -> None:
-    page = client.get("/").text
+    page = client.get("/api").text
     assert "POST /v1/complete" in page
     assert page.count("<pre>") == 3
     assert "http" not in page.replace("http://localhost:8000", "")
@@ -536,7 +536,7 @@ def test_headers_and_browsers(engine: Engine) -> None:
 
 def test_docs_can_be_off(engine: Engine) -> None:
     client = TestClient(create_app(engine, ServerSettings(home=Path(), docs=False)))
-    assert client.get("/").status_code == client.get("/openapi.json").status_code == 404
+    assert client.get("/api").status_code == client.get("/openapi.json").status_code == 404
     assert client.get("/livez").status_code == 200
 
 

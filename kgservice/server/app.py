@@ -17,12 +17,15 @@ from kgservice import __version__
 from kgservice.engine import Engine
 from kgservice.errors import KGServiceError
 from kgservice.release import ReleaseStore
+from kgservice.resources import share
 from kgservice.server import documentation, problems
 from kgservice.server.batching import Batches
+from kgservice.server.console import console
 from kgservice.server.envelope import Envelope
 from kgservice.server.holder import EngineHolder
+from kgservice.server.once import Once
 from kgservice.server.pages import pages
-from kgservice.server.routes import changes, entities, health, questions, releases
+from kgservice.server.routes import changes, entities, health, overview, questions, releases
 from kgservice.server.service import Service
 from kgservice.server.settings import ServerSettings
 from kgservice.server.work import Workers
@@ -58,9 +61,11 @@ def create_app(engine: Engine | EngineHolder, settings: ServerSettings) -> FastA
         lifespan=_lifespan,
     )
     workers = Workers(settings.threads, settings.max_waiting)
-    app.state.service = Service(settings, holder, workers, Batches(workers))
-    for routes in (questions, entities, changes, releases, health):
+    app.state.service = Service(settings, holder, workers, Batches(workers), Once(Workers(1, settings.max_waiting)))
+    for routes in (questions, entities, overview, changes, releases, health):
         app.include_router(routes.router)
+    if settings.console:
+        app.include_router(console(share() / "api" / "console"))
     if settings.docs:
         app.include_router(pages(app))
     app.add_exception_handler(KGServiceError, problems.on_error)

@@ -303,6 +303,27 @@ class EntityQuery(Closed):
     limit: int = Field(100, ge=0, le=MAX_STATEMENTS, description="Statements shown.")
 
 
+class RelationsQuery(Closed):
+    """The query of `/v1/relations`."""
+
+    q: str | None = Field(None, max_length=512, description="Words of a label or an id.")
+    k: int = Field(100, ge=1, le=MAX_K, description="How many, the most used first.")
+    language: Language = "en"
+
+
+class MapQuery(Closed):
+    """The query of `/v1/map`."""
+
+    n: int | None = Field(
+        None,
+        ge=3,
+        le=100_000,
+        description="Entities at most, the best-connected; 1,000 by default, or the server's limit.",
+    )
+    model: Model = None
+    language: Language = "en"
+
+
 class TypeBody(Closed):
     """A type that no entity need have, by what is written of it."""
 

@@ -27,10 +27,11 @@ _POLICY = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; frame-ancestor
 
 
 def pages(app: FastAPI) -> APIRouter:
-    """The routes of the pages about `app`."""
+    """The routes of the pages about `app`; `/` is this page's where no console takes it first."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/")
+    @router.get("/api")
     async def index() -> Response:
         """What this server answers."""
         return _html(app.title, _index(app.openapi()))
@@ -67,7 +68,7 @@ def _index(document: Mapping[str, Any]) -> Iterator[str]:
 
 def _problem(kind: Kind) -> Iterator[str]:
     yield f"<h1>{escape(kind.title)}</h1><p>HTTP status {kind.status}.</p><p>{escape(kind.advice)}</p>"
-    yield '<p><a href="/">All that this server answers</a></p>'
+    yield '<p><a href="/api">All that this server answers</a></p>'
 
 
 def _call(command: str) -> str:

@@ -80,7 +80,7 @@ KINDS = {
         Kind("unknown-model", 404, "Unknown model", "/v1/releases lists them; without `model` the best answers."),
         Kind("unknown-release", 404, "Unknown release", "/v1/releases lists what there is."),
         Kind("no-report", 404, "No report", "The release was built without a report."),
-        Kind("not-found", 404, "Not found", "The index page at / lists what this server answers."),
+        Kind("not-found", 404, "Not found", "The page at /api lists what this server answers."),
         Kind("method-not-allowed", 405, "Method not allowed", "The `Allow` header lists the methods that are."),
         Kind("malformed-json", 400, "Malformed JSON", "Send one JSON document in UTF-8; NaN is not JSON."),
         Kind("body-too-large", 413, "Body too large", "Send fewer questions at once."),

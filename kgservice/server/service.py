@@ -14,6 +14,7 @@ from kgservice.engine import Engine
 from kgservice.errors import InvalidQuestion
 from kgservice.server.batching import Batches
 from kgservice.server.holder import EngineHolder
+from kgservice.server.once import Once
 from kgservice.server.settings import ServerSettings
 from kgservice.server.work import Workers
 
@@ -26,6 +27,7 @@ class Service:
     holder: EngineHolder
     workers: Workers
     batches: Batches
+    once: Once
 
     @property
     def engine(self) -> Engine:

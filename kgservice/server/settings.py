@@ -33,6 +33,7 @@ class ServerSettings(BaseModel):
     max_bulk: int = Field(1000, ge=1, description="Questions or statements in one request.")
     max_k: int = Field(MAX_K, ge=1, le=MAX_K, description="Candidates or matches per question.")
     max_candidates: int = Field(100_000, ge=1, description="Candidates in one request: questions times k.")
+    max_map: int = Field(2000, ge=3, le=20_000, description="Entities on one map; seconds of one thread per thousand.")
     max_statements: int = Field(MAX_STATEMENTS, ge=1, description="Statements on one entity page.")
     threads: int = Field(2, ge=1, le=256, description="Requests answered at the same time.")
     compute_threads: int = Field(
@@ -41,7 +42,8 @@ class ServerSettings(BaseModel):
     max_waiting: int = Field(1000, ge=0, description="Requests that may wait for a thread; more get a 503.")
     ready_timeout_s: float = Field(5.0, gt=0, description="Seconds that /readyz gives its question.")
     read_only: bool = Field(False, description="Take no changes: neither put nor erase entities.")
-    docs: bool = Field(True, description="Serve the index page and /openapi.json.")
+    docs: bool = Field(True, description="Serve the page of endpoints at /api, and /openapi.json.")
+    console: bool = Field(True, description="Serve the console at /; without it / is the page of endpoints.")
     cors_origins: tuple[str, ...] = Field((), description="Web origins that browsers may call from, comma-separated.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
 

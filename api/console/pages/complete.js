@@ -1,0 +1,106 @@
+// What may fill the hole of a statement: candidates with their probabilities, or the estimate of a number.
+
+import { ask, choices } from "../api.js";
+import { fill, h } from "../dom.js";
+import { estimate } from "../estimate.js";
+import { suggested } from "../examples.js";
+import { empty, entity, known, nameOf, probability, score, settle, spread, term } from "../parts.js";
+import { go, to } from "../route.js";
+import { asked, form, parameters, PARTS } from "../statement.js";
+
+/** Show the question of the address and its answer. */
+export function show(stage, { route, signal, title }) {
+  const answer = h("section.answer", { "aria-live": "polite" });
+  const fields = h("div");
+  const options = h("div.options-row");
+  fill(stage, h("h1", {}, "Complete a statement"), h("p.lead", {}, "Leave one part empty: that is what is asked for."), fields, options, answer);
+  let asking = null;
+
+  function draw(route) {
+    const statement = asked(route.query);
+    const keep = { known: route.query.get("known"), model: route.query.get("model"), k: route.query.get("k"), type: route.query.getAll("type") };
+    const again = (changes) => go(to("complete", { ...parameters(statement), ...keep, ...changes }));
+    const question = form(statement, { hole: true, onchange: (next) => go(to("complete", { ...parameters(next), ...keep })) });
+    fill(fields, question);
+    fill(options, choicesOf(keep, again));
+    title(["Complete", statement.subject, statement.relation, statement.object].filter(Boolean).join(" "));
+    load(statement, keep, question);
+  }
+
+  async function load(statement, keep, question) {
+    asking?.abort();
+    const empties = PARTS.filter((part) => !statement[part]).length + statement.qualifiers.filter((pair) => !pair.value).length;
+    if (empties !== 1) {
+      fill(answer, empties > 1 ? hint(statement, signal) : empty("Nothing is left to ask for.", "Empty one part, or see whether the statement is ",
+        h("a", { href: to("classify", parameters(statement)) }, "true"), "."));
+      if (empties === 3) question.first();
+      return;
+    }
+    asking = new AbortController();
+    signal.addEventListener("abort", () => asking.abort());
+    const body = {
+      ...Object.fromEntries(PARTS.filter((part) => statement[part]).map((part) => [part, statement[part]])),
+      qualifiers: statement.qualifiers.filter((pair) => pair.relation), types: keep.type,
+      k: Number(keep.k) || 20, exclude_known: keep.known !== "yes", language: choices.language,
+      ...(keep.model ? { model: keep.model } : {}),
+    };
+    if (!body.relation) delete body.types;
+    await settle(answer, ask("POST /v1/complete", { body, signal: asking.signal }), (found) => shown(found, statement), 8);
+  }
+  draw(route);
+  return (next) => {
+    draw(next);
+    return true;
+  };
+}
+
+function choicesOf(keep, again) {
+  const models = h("select", { "aria-label": "Model", onchange: (event) => again({ model: event.target.value }) }, h("option", { value: "" }, "best model"));
+  ask("GET /v1/releases").then((found) => {
+    for (const { name } of found.releases.find((one) => one.serving)?.models ?? []) models.append(h("option", { value: name, selected: name === keep.model }, name));
+  }, () => {});
+  return [
+    h("label.check", {}, h("input", { type: "checkbox", checked: keep.known === "yes", onchange: (event) => again({ known: event.target.checked ? "yes" : null }) }),
+      "show what is known too"),
+    models,
+    keep.type.map((type) => h("button.tag", { onclick: () => again({ type: keep.type.filter((one) => one !== type) }), "aria-label": `Any type, not ${type}` }, `only ${type} ×`)),
+  ];
+}
+
+function hint(statement, signal) {
+  return PARTS.some((part) => statement[part]) ? empty("One more part, and it is a question.") : suggested(signal, "complete");
+}
+
+function shown(answer, statement) {
+  const meta = h("p.status", {}, `${answer.model} answers`, answer.exact ? "" : ", from an approximate index",
+    answer.population ? [", probabilities calibrated ", h("span", { title: answer.population }, `among ${answer.population}`)] : answer.estimate ? "" : "; scores order the candidates, they are no probabilities");
+  if (answer.estimate) return [meta, estimate(answer)];
+  if (!answer.candidates.length) return [meta, empty("No candidate.", "Everything that could be said is known, or no entity has the type asked for.")];
+  const scores = answer.candidates.map((one) => one.score);
+  const [low, high] = [Math.min(...scores), Math.max(...scores)];
+  const list = h("ol.candidates", { onkeydown: walk }, answer.candidates.map((one) => candidate(one, answer, statement, low, high)));
+  return [meta, list];
+}
+
+function walk(event) {
+  if (!["ArrowDown", "ArrowUp"].includes(event.key)) return;
+  const links = [...event.currentTarget.querySelectorAll("li > :is(a.entity, .term a)")];
+  const next = links.indexOf(document.activeElement) + (event.key === "ArrowDown" ? 1 : -1);
+  links[Math.max(0, Math.min(links.length - 1, next))]?.focus();
+  event.preventDefault();
+}
+
+function candidate(one, answer, statement, low, high) {
+  const whole = { ...statement };
+  const part = PARTS.find((name) => !statement[name]);
+  if (part) whole[part] = one.id;
+  else whole.qualifiers = statement.qualifiers.map((pair) => (pair.value ? pair : { ...pair, value: one.id }));
+  return h("li", { class: one.known ? "is-known" : null },
+    h("span.rank", {}, one.rank),
+    part === "relation" ? term(one) : entity(one),
+    one.description ? h("span.said", { dir: "auto" }, one.description) : h("span.said"),
+    one.known ? known() : one.probability === null ? score(one.score, low, high) : probability(one.probability, answer.population),
+    spread(one.uncertainty) ?? h("span.spread"),
+    h("a.why", { href: to("classify", parameters(whole)), "aria-label": `Is it true: ${nameOf(one)}` }, "true?"));
+}
+
