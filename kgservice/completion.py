@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from kgservice.answers import (
     Answer,
@@ -23,29 +23,36 @@ from kgservice.errors import InvalidQuestion
 from kgservice.estimates import COVERAGE, FEWEST, Known
 from kgservice.evaluation.populations import completion_feature
 from kgservice.graph import KnowledgeGraph
-from kgservice.index import Searcher
+from kgservice.index import Found
 from kgservice.query import QueryBatch, Slot
 from kgservice.ragged import Ragged
 from kgservice.recipe.template import Template
 from kgservice.scorers.text import TextScorer
+from kgservice.seeking import seek
 from kgservice.served import ServedModel
 from kgservice.views import Views
+
+Search = Callable[[int, Ragged | None, npt.NDArray[np.bool_] | None], Found]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """Questions as vectors.
+    """Questions, and what searches their candidates.
 
     Attributes:
         slot: what is missing.
-        vectors: float32 `[b, d]`.
+        count: questions.
+        search: the best candidates of each, see `Searcher.search`.
+        exact: whether all entities were looked at.
         by: int32 `[b]`, the relation that calibrates each.
         known, loops: ragged `[b]`, what the graph states already, and the entity itself.
         echo, pairs: the question, as it is shown.
     """
 
     slot: Slot
-    vectors: Tensor
+    count: int
+    search: Search
+    exact: bool
     by: npt.NDArray[np.int32]
     known: Ragged
     loops: Ragged
@@ -91,7 +98,9 @@ class Completion:
             vectors = served.scorer.query_vectors(batch)
         echo, pairs = self.views.echo(batch, language), self.views.pairs(batch, language)
         by = batch.asked if slot is Slot.QUALIFIER else batch.relation
-        asked = Asked(slot, vectors, by, graph.stated(batch), graph.loops(batch), echo, pairs)
+        index = served.relation_index if slot is Slot.RELATION else served.index
+        search = partial(seek, served.scorer, index, batch, vectors)
+        asked = Asked(slot, len(batch), search, index.exact, by, graph.stated(batch), graph.loops(batch), echo, pairs)
         return self._filled(served, asked, k, allow, exclude_known, language)
 
     def described(
@@ -139,7 +148,8 @@ class Completion:
         ends = [(one, None) if slot is Slot.OBJECT else (None, one) for one in named]
         echo = [(subject, how, object) for (subject, object), how in zip(ends, relations, strict=True)]
         nothing = Ragged.empty(len(texts))
-        asked = Asked(slot, vectors, relation, nothing, nothing, echo, [[] for _ in texts])
+        search, exact = partial(served.index.search, vectors), served.index.exact
+        asked = Asked(slot, len(texts), search, exact, relation, nothing, nothing, echo, [[] for _ in texts])
         return self._filled(served, asked, k, allow, True, language)
 
     def _filled(
@@ -151,12 +161,11 @@ class Completion:
         exclude_known: bool,
         language: str,
     ) -> list[Answer]:
-        slot, vectors, known, loops = asked.slot, asked.vectors, asked.known, asked.loops
+        slot, known, loops = asked.slot, asked.known, asked.loops
         calibration = served.calibrations.get(slot.value)
         # A probability is read off a candidate's share among the `width` best unknown ones: see calibration.
         width = max(k, served.settings.calibration.width) if calibration else k
-        index = served.relation_index if slot is Slot.RELATION else served.index
-        ids, scores = index.search(vectors, width, known.union(loops), allow)
+        ids, scores = asked.search(width, known.union(loops), allow)
         probability: npt.NDArray[np.float64] | None = None
         if calibration:
             share = completion_feature(scores[:, : served.settings.calibration.width])
@@ -166,13 +175,13 @@ class Completion:
             probability = np.pad(probability, ((0, 0), (0, missing)), constant_values=0.0)
         is_known = np.zeros(ids.shape, dtype=bool)
         if not exclude_known:
-            ids, scores, probability, is_known = _with_known(index, vectors, known, loops, allow, k, probability)
+            ids, scores, probability, is_known = _with_known(asked.search, known, loops, allow, k, probability)
         ids, scores = ids[:, :k], scores[:, :k]
         name_of = self.views.relations if slot is Slot.RELATION else self.views.entities
         found = ids >= 0
         named = iter(name_of(ids[found], language, describe=True))
         answers = []
-        for row in range(len(vectors)):
+        for row in range(asked.count):
             candidates = [
                 Candidate(
                     id=(name := next(named)).id,
@@ -194,7 +203,7 @@ class Completion:
                     served.name,
                     *asked.echo[row],
                     qualifiers=asked.pairs[row],
-                    exact=index.exact,
+                    exact=asked.exact,
                     population=calibration.population if calibration else None,
                     candidates=candidates,
                 )
@@ -271,8 +280,7 @@ class Completion:
 
 
 def _with_known(
-    index: Searcher,
-    vectors: torch.Tensor,
+    search: Search,
     known: Ragged,
     loops: Ragged,
     allow: npt.NDArray[np.bool_] | None,
@@ -280,7 +288,7 @@ def _with_known(
     probability: npt.NDArray[np.float64] | None,
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32], npt.NDArray[np.float64] | None, npt.NDArray[np.bool_]]:
     """The best k of known and unknown together; unknown ones keep their probability."""
-    every, all_scores = index.search(vectors, k, loops, allow)
+    every, all_scores = search(k, loops, allow)
     stride = np.int64(1) << 32
     row = np.arange(len(every), dtype=np.int64)[:, None] * stride
     is_known = np.isin(row + every, known.rows() * stride + known.values)

@@ -58,6 +58,7 @@ def without(graph: KnowledgeGraph, gone: npt.ArrayLike) -> tuple[KnowledgeGraph,
         _table(graph.negatives, kept, number, kept, number),
         graph.prefixes,
         graph.provenance,
+        graph.captions.without(kept, number),
     )
     return erased, np.flatnonzero(kept)
 

@@ -17,6 +17,7 @@ from typing import Literal as OneOf
 import numpy as np
 import numpy.typing as npt
 
+from kgservice.captions import Captions
 from kgservice.errors import GraphError
 from kgservice.literals import Literals
 from kgservice.media import Media
@@ -80,6 +81,7 @@ class KnowledgeGraph:
         types: the types of entities.
         literals: numbers, dates and strings.
         negatives: statements known to be false, where a data set verifies some; split VALID or TEST.
+        captions: what images of entities show.
         prefixes: short names of namespaces, for CURIEs.
         provenance: what was read and what became of it; not part of the content hash.
     """
@@ -94,6 +96,7 @@ class KnowledgeGraph:
     negatives: StatementTable = field(default_factory=StatementTable.empty)
     prefixes: Mapping[str, str] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    captions: Captions = field(default_factory=Captions)
 
     def __post_init__(self) -> None:
         for table in (self.statements, self.negatives):
@@ -338,6 +341,7 @@ class KnowledgeGraph:
             self.literals.digest(),
             self.negatives.content_hash,
             json.dumps(dict(self.prefixes), sort_keys=True),
+            *([self.captions.digest()] if len(self.captions) else []),
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -371,6 +375,7 @@ class KnowledgeGraph:
             self.relation_texts.save(staging / "relation_texts.arrow")
             self.types.save(staging)
             self.literals.save(staging)
+            self.captions.save(staging)
             meta = {
                 "format_version": FORMAT_VERSION,
                 "content_hash": self.content_hash,
@@ -416,6 +421,7 @@ class KnowledgeGraph:
             negatives=StatementTable.open(folder / "negatives.arrow"),
             prefixes=meta["prefixes"],
             provenance=meta["provenance"],
+            captions=Captions.open(folder),
         )
 
 

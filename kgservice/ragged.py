@@ -76,3 +76,11 @@ def offsets_of(lengths: npt.ArrayLike) -> npt.NDArray[np.int64]:
     offset = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=offset[1:])
     return offset
+
+
+def places_in(group: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """int64 `[b]`: the place of each row within its run of equal groups."""
+    fresh = np.ones(len(group), dtype=bool)
+    fresh[1:] = group[1:] != group[:-1]
+    start = np.flatnonzero(fresh)
+    return np.arange(len(group)) - np.repeat(start, np.diff(np.append(start, len(group))))

@@ -22,6 +22,7 @@ from kgservice.recipe import ModelSettings, Recipe
 from kgservice.release import Release
 from kgservice.scorers import build as build_scorer
 from kgservice.scorers.base import VectorScorer
+from kgservice.statements import Split
 from kgservice.type_head import TypeHead
 from kgservice.zero_shot import ZeroShot
 
@@ -79,6 +80,7 @@ class ServedModel:
             scorer = build_scorer(settings, n=graph.n, r=graph.r)
         scorer.load_state_dict(weights, assign=True)
         scorer.eval()
+        scorer.reopen(folder, graph, tuple(Split[name.upper()] for name in settings.training.splits))
         path = folder / "calibration.json"
         written = json.loads(path.read_text(encoding="utf-8"))
         try:

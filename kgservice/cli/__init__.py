@@ -15,6 +15,7 @@ COMMANDS = {
     "data": ("kgservice.cli.data:data", "List, fetch and show data sets."),
     "ingest": ("kgservice.cli.ingest:ingest", "Read RDF or TSV into a graph."),
     "split": ("kgservice.cli.split:split", "Hold statements out for validation and test."),
+    "caption": ("kgservice.cli.caption:caption", "Say what images of a graph's entities show."),
     "perturb": ("kgservice.cli.perturb:perturb", "Copy a graph with other texts, to tell memory from inference."),
     "audit": ("kgservice.cli.audit:audit", "Check a graph and its splits for leakage and other faults."),
     "build": ("kgservice.cli.build:build", "Ingest, train, evaluate, calibrate, index and write a release."),

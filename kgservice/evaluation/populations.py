@@ -19,6 +19,7 @@ from kgservice.index import Index
 from kgservice.query import QueryBatch, Slot
 from kgservice.ragged import Ragged
 from kgservice.scorers.base import VectorScorer
+from kgservice.seeking import seek
 from kgservice.statements import Split, StatementTable
 
 Floats = npt.NDArray[np.float64]
@@ -97,9 +98,10 @@ def calibrate_completion(
     features, true, question = [], [], []
     for start in range(0, len(queries), 1024):
         rows = np.arange(start, min(start + 1024, len(queries)))
+        some = queries.take(rows)
         with torch.inference_mode():
-            vectors = scorer.query_vectors(queries.take(rows))
-        ids, scores = index.search(vectors, width, given.take(rows), allow)
+            vectors = scorer.query_vectors(some)
+        ids, scores = seek(scorer, index, some, vectors, width, given.take(rows), allow)
         found = ids >= 0
         features.append(completion_feature(scores)[found])
         true.append(_is_in(ids, truth.take(rows))[found])

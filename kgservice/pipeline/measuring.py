@@ -24,12 +24,15 @@ from kgservice.query import QueryBatch, Slot
 from kgservice.recipe import ModelSettings, Recipe
 from kgservice.resources import home
 from kgservice.scorers.base import VectorScorer
+from kgservice.scorers.stages import Staged
 from kgservice.statements import Split
 from kgservice.training.loop import History
 from kgservice.type_head import Parts, TypeHead
 from kgservice.zero_shot import TEMPLATE, ZeroShot, read
 
 RECALL_QUESTIONS = 500
+STAGE_STATEMENTS = 100
+"""On which a second stage scores all entities: it is made for few."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,8 @@ def measured(
     with stage(f"index {name}"):
         index, index_figures = build_index(scorer, settings.index, graph)
     with stage(f"evaluate {name}"):
-        valid, test = (rank(scorer, graph, split, level=level) for split in (Split.VALID, Split.TEST))
+        staged = scorer if scorer.second is None else Staged(scorer, graph, level)
+        valid, test = (rank(staged, graph, split, level=level) for split in (Split.VALID, Split.TEST))
         qualified = _qualified(scorer, graph, test, level)
         parts, spread = breakdowns(test, graph, Split.TEST), uncertainty(scorer, graph)
     with stage(f"calibrate {name}"):
@@ -100,7 +104,7 @@ def measured(
                 types = {**types, "unseen": unseen}
     metrics = {
         "valid": valid.report(graph),
-        "test": {**test.report(graph), **parts, **qualified},
+        "test": {**test.report(graph), **parts, **qualified, **_stages(scorer, graph, level)},
         **({"uncertainty": spread} if spread else {}),
         "seeds": [settings.training.seed],
         "training": {**asdict(history), "duration_s": history.duration_s, **origin},
@@ -115,6 +119,26 @@ def measured(
     return TrainedModel(
         name, settings, scorer, history, index, test, metrics, calibrated, estimates, type_head, zero_shot
     )
+
+
+def _stages(scorer: VectorScorer, graph: KnowledgeGraph, level: Level) -> dict[str, Any]:
+    """Where there is a second stage: the ranks by vectors alone, and by the second stage alone on some questions."""
+    second = scorer.second
+    if second is None:
+        return {}
+    table = graph.statements.in_split(Split.TEST)
+    chosen = np.random.default_rng(0).permutation(len(table))[:STAGE_STATEMENTS]
+    some = table.take(np.sort(chosen))
+    return {
+        "stages": {
+            "vectors": rank(scorer, graph, Split.TEST, level=level).figures(),
+            "sample": {
+                "vectors": rank(scorer, graph, some, level=level).figures(),
+                "both": rank(Staged(scorer, graph, level), graph, some, level=level).figures(),
+                "second": rank(second, graph, some, level=level).figures(),
+            },
+        }
+    }
 
 
 def tell_by_text(

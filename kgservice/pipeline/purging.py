@@ -26,7 +26,7 @@ from kgservice.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
-_COPIED = ("recipe.toml", "calibration.json", "types.safetensors", "metrics.json", "README.md")
+_COPIED = ("recipe.toml", "tokenizer.json", "calibration.json", "types.safetensors", "metrics.json", "README.md")
 """Files of a model that name no entity."""
 
 

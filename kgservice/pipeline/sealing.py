@@ -100,6 +100,7 @@ def _write_model(recipe: Recipe, model: TrainedModel, folder: Path) -> None:
     (folder / "recipe.toml").write_text(alone.to_toml(), encoding="utf-8")
     weights = {name: tensor.detach().contiguous() for name, tensor in model.scorer.state_dict().items()}
     save_file(weights, folder / "weights.safetensors")
+    model.scorer.keep(folder)
     model.index.save(folder / "index.faiss")
     write_json(folder / "calibration.json", {what: made.to_json() for what, made in model.calibrations.items()})
     model.estimates.save(folder / "estimates.safetensors")

@@ -19,6 +19,7 @@ from kgservice.errors import RecipeError
 from kgservice.recipe.mistakes import mistakes
 from kgservice.recipe.settings import (
     CalibrationSettings,
+    ContextSettings,
     DistilSettings,
     GraphSettings,
     ModelSettings,
@@ -36,6 +37,7 @@ from kgservice.recipe.tables import change, inherited, toml_lines
 __all__ = [
     "TUNABLE",
     "CalibrationSettings",
+    "ContextSettings",
     "DistilSettings",
     "GraphSettings",
     "ModelSettings",

@@ -247,6 +247,61 @@ class TextSettings(Settings):
         return template
 
 
+class ContextSettings(Settings):
+    """What a model reads around an entity, and how it writes names; see `docs/context.md`."""
+
+    segments: tuple[Literal["description", "hint", "visual", "neighbour-visual", "neighbours"], ...] = Field(
+        ("description", "hint", "visual", "neighbour-visual", "neighbours"),
+        description="Parts of a context beside the question: what is said of the entity, usual answers, what its images and "
+        "those of its neighbours show, facts.",
+    )
+    language: str = Field("en", description="Of names and texts, where there is one in it.")
+    vocabulary: int = Field(4096, ge=1, description="Tokens, learnt from the graph's own names and texts.")
+    tokens: int = Field(
+        96, ge=16, le=2048, description="Of a context at most; neighbours that do not fit are left out."
+    )
+    description_tokens: int = Field(24, ge=1, description="Of a description or hint at most.")
+    visual_tokens: int = Field(16, ge=1, description="Of a visual text at most.")
+    neighbours: int = Field(8, ge=0, le=100, description="Facts of a context at most, those that matter most.")
+    spread: float = Field(
+        1.0, ge=0, description="Noise on what matters, in training: 0 reads the same facts in every epoch."
+    )
+    layers: int = Field(2, ge=1, description="Of the encoder.")
+    decoder_layers: int = Field(1, ge=1, description="Of the decoder.")
+    heads: int = Field(4, ge=1, description="Of attention; they share the width.")
+    hidden: int = Field(0, ge=0, description="Width of the feed-forwards; 0 is twice the width.")
+    gated: bool = Field(True, description="Feed-forwards with a gate, as in T5 1.1.")
+    dropout: float = Field(0.1, ge=0, lt=1, description="Share of coordinates dropped in every part.")
+    structure: int = Field(
+        0, ge=0, description="Reals of a row per entity beside what is read, folded as by ComplEx; 0 is none."
+    )
+    encoder: str = Field(
+        "none", description="A sentence encoder whose vectors of names and descriptions are fused; or `none`."
+    )
+    features: str = Field(
+        "", description="Parquet file of vectors of another kind (`entity`, `vector`), fused by a gate."
+    )
+    features_width: int = Field(0, ge=0, description="Reals of each of them; 0 is none.")
+    generation: float = Field(1.0, ge=0, description="Weight of writing the answer's name in the loss.")
+    answers: Literal["both", "vectors", "names"] = Field(
+        "both",
+        description="`vectors` find candidates; `both`: the best of them are ordered by their names too; `names`: every entity's "
+        "name is scored, exactly.",
+    )
+    rescored: int = Field(32, ge=1, le=1000, description="Candidates whose names are scored, for `both`.")
+    share: float = Field(
+        0.5, ge=0, description="What a name's log-probability counts beside the score by vectors, for `both`."
+    )
+
+    @model_validator(mode="after")
+    def _go_together(self) -> ContextSettings:
+        if bool(self.features) != bool(self.features_width):
+            raise ValueError("features and features_width are given together")
+        if self.answers != "vectors" and not self.generation:
+            raise ValueError(f'answers = "{self.answers}" needs generation above 0: names are not learnt otherwise')
+        return self
+
+
 class ModelSettings(Settings):
     """One model of a release."""
 
@@ -259,6 +314,7 @@ class ModelSettings(Settings):
     reciprocal: bool = Field(True, description="Give every inverse relation a row of its own.")
     transformer: TransformerSettings = Field(TransformerSettings(), description="See [models.NAME.transformer].")
     text: TextSettings = Field(TextSettings(), description="See [models.NAME.text].")
+    context: ContextSettings = Field(ContextSettings(), description="See [models.NAME.context].")
     index: str = Field("exact", description="`exact`, or a FAISS factory string such as `IVF256,SQ8`.")
     training: TrainingSettings = Field(TrainingSettings(), description="See [models.NAME.training].")
     calibration: CalibrationSettings = Field(CalibrationSettings(), description="See [models.NAME.calibration].")

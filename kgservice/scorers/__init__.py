@@ -21,6 +21,7 @@ SCORERS = {
     "blp-simple": "kgservice.scorers.text:BLPSimplE",
     "blp-transe": "kgservice.scorers.text:BLPTransE",
     "complex": "kgservice.scorers.bilinear:ComplEx",
+    "context": "kgservice.scorers.contextual:ContextScorer",
     "distmult": "kgservice.scorers.bilinear:DistMult",
     "hyperformer": "kgservice.scorers.hyperformer:HyperFormer",
     "nfe1": "kgservice.scorers.flow:NFE1",

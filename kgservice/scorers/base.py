@@ -6,7 +6,8 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
-from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,9 @@ from kgservice.recipe import ModelSettings
 from kgservice.scorers.context import Context
 from kgservice.similarity import Metric, similarity
 from kgservice.statements import Split
+
+if TYPE_CHECKING:
+    from kgservice.scorers.stages import SecondStage
 
 
 @runtime_checkable
@@ -49,6 +53,18 @@ class Logits(NamedTuple):
     candidates: Tensor
     bias: Tensor | None = None
     offset: Tensor | None = None
+
+
+class Answers(NamedTuple):
+    """The true answers of `b` questions.
+
+    Attributes:
+        offset: int64 `[b + 1]`, where those of each question begin.
+        target: int64 `[a]`, entity ids.
+    """
+
+    offset: Tensor
+    target: Tensor
 
 
 class Term(NamedTuple):
@@ -125,8 +141,15 @@ class VectorScorer(nn.Module):
     def prepare(self, graph: KnowledgeGraph, splits: tuple[Split, ...]) -> None:
         """Look at what will be learnt, before a training's first step: scales of numbers, facts beside an entity."""
 
-    def terms(self, anchor: Tensor, relation: Tensor, context: Context | None = None) -> list[Term]:
-        """What a training step over all entities makes losses of: by default the logits alone."""
+    def terms(
+        self, anchor: Tensor, relation: Tensor, context: Context | None = None, answers: Answers | None = None
+    ) -> list[Term]:
+        """What a training step over all entities makes losses of: by default the logits alone.
+
+        Args:
+            anchor, relation, context: as for `logits`.
+            answers: of the questions, for a scorer that must not read them off what it knows, or that writes them.
+        """
         return [Term(self.logits(anchor, relation, context))]
 
     @abstractmethod
@@ -140,6 +163,23 @@ class VectorScorer(nn.Module):
     @abstractmethod
     def relation_penalty(self, relation: Tensor) -> Tensor:
         """float32 `[b]`: the same of a relation's row, for ids in `[0, 2r)`."""
+
+    @property
+    def second(self) -> SecondStage | None:
+        """What orders anew the candidates that its vectors find; None where they have the last word."""
+        return None
+
+    def keep(self, folder: Path) -> None:
+        """Write what it needs beside its weights; by default nothing."""
+
+    def reopen(self, folder: Path, graph: KnowledgeGraph, splits: tuple[Split, ...]) -> None:
+        """Read what `keep` wrote, and what it reads of the graph that its weights were learnt from; by default nothing.
+
+        Args:
+            folder: of the model.
+            graph: of the release.
+            splits: what was learnt of it.
+        """
 
     @property
     def grows(self) -> bool:

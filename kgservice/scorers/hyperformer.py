@@ -18,7 +18,7 @@ from kgservice.errors import RecipeError
 from kgservice.graph import KnowledgeGraph
 from kgservice.query import QueryBatch, Slot
 from kgservice.recipe import ModelSettings, TransformerSettings
-from kgservice.scorers.base import Logits, TableScorer, Term, cubed
+from kgservice.scorers.base import Answers, Logits, TableScorer, Term, cubed
 from kgservice.scorers.composition import compose
 from kgservice.scorers.context import MASKED, NOTHING, NUMBER, OTHER, Context
 from kgservice.scorers.scales import KNOTS, Scales
@@ -102,7 +102,9 @@ class HyperFormer(TableScorer):
         """See `VectorScorer.logits`: the plain pass."""
         return Logits(self._plain(anchor, relation, context), self.entity)
 
-    def terms(self, anchor: Tensor, relation: Tensor, context: Context | None = None) -> list[Term]:
+    def terms(
+        self, anchor: Tensor, relation: Tensor, context: Context | None = None, answers: Answers | None = None
+    ) -> list[Term]:
         """The plain pass; what neighbours say of the anchor; the second pass, after the interaction."""
         context = self._hidden(context)
         tokens, present = self._tokens(anchor, relation, context)

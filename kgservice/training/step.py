@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from kgservice.errors import RecipeError
 from kgservice.recipe import TrainingSettings
-from kgservice.scorers.base import Logits, TableScorer, VectorScorer
+from kgservice.scorers.base import Answers, Logits, TableScorer, VectorScorer
 from kgservice.scorers.context import Context
 from kgservice.training.distillation import distilled
 from kgservice.training.objectives import OBJECTIVES, Positives, Workspace, softmax
@@ -51,7 +51,7 @@ class BatchLoss(nn.Module):
         layers = partial(torch.autocast, anchor.device.type, torch.bfloat16, half)
         if answers_loss is None:
             with layers():
-                terms = scorer.terms(anchor, relation, context)
+                terms = scorer.terms(anchor, relation, context, Answers(positives.offset, positives.target))
             answers = _competing(positives, scorer.competing)
             parts = [t.weight * self.over_all_entities(t.logits, _answers(t.target, answers)) for t in terms]
             loss = torch.stack(parts).sum() if len(parts) > 1 else parts[0]

@@ -147,6 +147,9 @@ def test_odd_width_is_refused_where_rows_are_pairs(name: str) -> None:
     elif name in ("hyperformer", "stare"):
         with pytest.raises(RecipeError, match="width must be .*a multiple of transformer.heads, found 13 and 4"):
             make(name, width=13)
+    elif name == "context":
+        with pytest.raises(RecipeError, match="width must be a multiple of context.heads, found 13 and 4"):
+            make(name, width=13)
     elif needs_reciprocal(name) and name not in ("nfe1-mean", "nfe1-spread"):
         with pytest.raises(RecipeError, match=r"width must be a multiple of [23], found 13"):
             make(name, width=13)

@@ -1,0 +1,400 @@
+"""Reads a question's context, finds candidates by vectors, and orders them by writing their names.
+
+One T5 encoder reads the sequence that `contexts` builds: question, description, facts that matter, what images show. Its mean is
+a vector that entities' vectors are compared with; its decoder writes names of real entities (`generation`). An entity is what
+is said of it: there is a row per entity only where `context.structure` asks for it. Sources: Saxena et al. 2022 (KGT5), Kochsiek
+et al. 2023 (its contexts), the link-aware contexts of arXiv 2501.15688.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kgservice.captions import Captions
+from kgservice.contexts import PAD, ContextBuilder, Contexts, Neighbourhood, Segment, Trie
+from kgservice.contexts.tokens import END, FEWEST
+from kgservice.contexts.wording import Plan, Wording, Words, tokenizer_of
+from kgservice.encoders import encoded_width, open_encoder
+from kgservice.errors import DataError, RecipeError
+from kgservice.graph import KnowledgeGraph
+from kgservice.query import QueryBatch, Slot
+from kgservice.ragged import Ragged, offsets_of
+from kgservice.recipe import ContextSettings, ModelSettings
+from kgservice.resources import home
+from kgservice.scorers.base import Answers, Logits, Term, VectorScorer, cubed
+from kgservice.scorers.bilinear import ComplEx
+from kgservice.scorers.context import Context
+from kgservice.scorers.fusion import GatedFusion
+from kgservice.scorers.generation import Beams, Generator, Memory, Names
+from kgservice.scorers.stages import SecondStage
+from kgservice.similarity import Metric
+from kgservice.statements import Split
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+TOKENIZER = "tokenizer.json"
+LEARNT_TOKENS = 12
+"""Of a name that is learnt to be written: a few long ones would make every batch as long."""
+
+
+class ContextScorer(VectorScorer):
+    """score(s, r, o) = mean(encoder(context of s, r)) · vector(what is said of o); then the names of the best are written.
+
+    Args:
+        n, r: entities and relations.
+        settings: of the model.
+    """
+
+    metric: ClassVar[Metric] = "ip"
+    slots = frozenset({Slot.SUBJECT, Slot.OBJECT})
+    by_entity: ClassVar[tuple[str, ...]] = ("structure.entity", "text_vectors", "features")
+
+    def __init__(self, n: int, r: int, settings: ModelSettings) -> None:
+        super().__init__()
+        self.n, self.r, self.width, self.settings = n, r, settings.width, settings.context
+        self.seed = settings.training.seed
+        asked = settings.context
+        if asked.vocabulary < FEWEST:
+            raise RecipeError(f"context.vocabulary must be at least {FEWEST}, found {asked.vocabulary}")
+        self.encoder, self.decoder = _stacks(self.width, asked)
+        self.embedding = nn.Embedding(asked.vocabulary, self.width)
+        self.salience = nn.Parameter(torch.zeros(asked.vocabulary))
+        self.asking = nn.Linear(self.width, self.width)
+        self.answering = nn.Sequential(nn.Linear(self.width, asked.hidden or 2 * self.width), nn.GELU())
+        self.answering.append(nn.Linear(asked.hidden or 2 * self.width, self.width))
+        self.structure: ComplEx | None = None
+        if asked.structure:
+            given = {"width": asked.structure, "initial_scale": settings.initial_scale}
+            self.structure = ComplEx.from_settings(settings.model_copy(update=given), n=n, r=r)
+        widths = [self.width]
+        for name, width in (
+            ("text_vectors", 0 if asked.encoder == "none" else encoded_width(asked.encoder)),
+            ("features", asked.features_width),
+        ):
+            self.register_buffer(name, torch.zeros(n if width else 0, width))
+            widths += [width] if width else []
+        self.text_vectors: Tensor
+        self.features: Tensor
+        self.fusion = GatedFusion(widths, self.width)
+        self.tokenizer: Tokenizer | None = None
+        self._worded(Wording.by_number(n, r, asked.vocabulary), Neighbourhood.empty(n, r), Captions())
+
+    @classmethod
+    def from_settings(cls, settings: ModelSettings, *, n: int, r: int) -> Self:
+        """Read everything from a recipe."""
+        if settings.width % settings.context.heads:
+            raise RecipeError(
+                f"context: width must be a multiple of context.heads, found {settings.width} and {settings.context.heads}"
+            )
+        if settings.training.relation_prediction:
+            raise RecipeError("context predicts no relations: training.relation_prediction must be 0")
+        if settings.training.loss != "softmax":
+            raise RecipeError(
+                f"context writes names: training.loss must be 'softmax', found {settings.training.loss!r}"
+            )
+        return cls(n, r, settings)
+
+    # What is read of a graph
+
+    def prepare(self, graph: KnowledgeGraph, splits: tuple[Split, ...]) -> None:
+        """Learn the tokens of a graph's names and texts, count its facts, read the vectors of other kinds."""
+        rows = _rows(graph, splits)
+        words = Words.of(graph, self.settings.language, rows)
+        self.tokenizer = tokenizer_of(words, self.settings.vocabulary)
+        self._read(graph, rows, words)
+        if len(self.text_vectors):
+            texts = [
+                f"{name}: {text}" if text else name for name, text in zip(words.names, words.descriptions, strict=True)
+            ]
+            encoder = open_encoder(self.settings.encoder, home() / "encoded")
+            self.text_vectors.copy_(torch.from_numpy(encoder.encode(texts) * np.float32(self.width**0.5)))
+        if len(self.features):
+            self.features.copy_(torch.from_numpy(read_features(self.settings, graph)))
+
+    def keep(self, folder: Path) -> None:
+        """See `VectorScorer.keep`: the tokenizer; all else is read of the graph again."""
+        if self.tokenizer is not None:
+            self.tokenizer.save(str(folder / TOKENIZER))
+
+    def reopen(self, folder: Path, graph: KnowledgeGraph, splits: tuple[Split, ...]) -> None:
+        """See `VectorScorer.reopen`."""
+        from tokenizers import Tokenizer
+
+        path = folder / TOKENIZER
+        if not path.is_file():
+            raise DataError(f"{path} is missing: a context model reads by its own tokens")
+        self.tokenizer = Tokenizer.from_file(str(path))
+        rows = _rows(graph, splits)
+        self._read(graph, rows, Words.of(graph, self.settings.language, rows))
+
+    def _read(self, graph: KnowledgeGraph, rows: np.ndarray, words: Words) -> None:
+        assert self.tokenizer is not None
+        asked = self.settings
+        wording = Wording.of(words, self.tokenizer, Plan(asked.description_tokens, asked.visual_tokens))
+        # An entity's own row of the data sets' alphabet seeds nothing: the seed says what is drawn where there is too much.
+        self._worded(wording, Neighbourhood.of(graph, rows, self.seed), graph.captions)
+
+    def _worded(self, wording: Wording, neighbourhood: Neighbourhood, captions: Captions) -> None:
+        asked = self.settings
+        self.builder = ContextBuilder(
+            wording,
+            neighbourhood,
+            captions,
+            segments=[Segment(name) for name in asked.segments],
+            neighbours=asked.neighbours,
+            tokens=asked.tokens,
+            spread=asked.spread,
+            seed=self.seed,
+        )
+        self._names = wording.names
+        self.__dict__.pop("names", None)
+        said = _said(wording, captions, [Segment(name) for name in asked.segments])
+        device = self.salience.device
+        device = torch.device("cpu") if device.type == "meta" else device
+        self._said = torch.from_numpy(said.values.astype(np.int64)).to(device)
+        self._said_of = torch.from_numpy(said.offset).to(device)
+
+    @cached_property
+    def names(self) -> Names:
+        """The tree of the names that may be written."""
+        return Names(Trie.of(self._names), self.salience.device)
+
+    # Vectors
+
+    def contexts(self, queries: QueryBatch, without: Collection[Segment] = ()) -> Contexts:
+        """What is read for some questions; the fact that is asked for is not in it."""
+        self._check(queries)
+        filler = (queries.subject if queries.slot is Slot.SUBJECT else queries.object).astype(np.int32)
+        hidden = Ragged(offsets_of(filler >= 0), filler[filler >= 0])
+        anchor, relation = self._valid(queries.anchor), self._directed(queries).cpu().numpy()
+        return self.builder.build(anchor, relation, hidden=hidden, without=without)
+
+    def memory(self, contexts: Contexts) -> Memory:
+        """What the encoder makes of contexts."""
+        tokens = torch.from_numpy(contexts.tokens.astype(np.int64)).to(self.salience.device)
+        present = tokens != PAD
+        states = self.encoder(inputs_embeds=self.embedding(tokens), attention_mask=present.long()).last_hidden_state
+        return Memory(states, present)
+
+    def asked(self, memory: Memory, anchor: Tensor, relation: Tensor) -> Tensor:
+        """float32 `[b, d]`: questions as vectors."""
+        share = memory.present.unsqueeze(2).to(memory.states.dtype)
+        mean = (memory.states * share).sum(1) / share.sum(1)
+        vectors: Tensor = self.asking(mean) * self.width**-0.5
+        if self.structure is None:
+            return vectors.float()
+        formula = self.structure
+        rows = F.dropout(formula.entity[anchor], formula.entity_dropout, self.training)
+        relations = F.dropout(formula.relation_rows(relation), formula.relation_dropout, self.training)
+        return torch.cat([vectors, formula.fold(rows, relations)], 1).float()
+
+    def query_vectors(self, queries: QueryBatch) -> Tensor:
+        """See `VectorScorer.query_vectors`."""
+        return self.asked_of(queries, self.memory(self.contexts(queries)))
+
+    def asked_of(self, queries: QueryBatch, memory: Memory) -> Tensor:
+        """float32 `[b, d]`: questions as vectors, read before."""
+        anchor = torch.from_numpy(self._valid(queries.anchor)).to(self.salience.device)
+        return self.asked(memory, anchor, self._directed(queries))
+
+    def entity_vectors(self) -> Tensor:
+        """float32 `[n, d]`: of what is said of each, weighted by token, and of vectors of other kinds, gated."""
+        weight = self.salience.exp()[self._said]
+        sums = F.embedding_bag(
+            self._said,
+            self.embedding.weight,
+            self._said_of,
+            mode="sum",
+            per_sample_weights=weight,
+            include_last_offset=True,
+        )
+        owner = torch.repeat_interleave(torch.arange(self.n, device=weight.device), self._said_of.diff())
+        total = torch.zeros(self.n, device=weight.device).index_add(0, owner, weight)
+        said = sums / total.clamp(min=1e-6).unsqueeze(1)
+        kinds = [said + self.answering(said)]
+        kinds += [vectors for vectors in (self.text_vectors, self.features) if len(vectors)]
+        fused = self.fusion(kinds)
+        return fused if self.structure is None else torch.cat([fused, self.structure.entity], 1)
+
+    def relation_vectors(self) -> Tensor:
+        """float32 `[r, 1]`: it answers no questions for relations."""
+        return torch.zeros(self.r, 1)
+
+    # Training
+
+    def logits(self, anchor: Tensor, relation: Tensor, context: Context | None = None) -> Logits:
+        """See `VectorScorer.logits`."""
+        contexts = self.builder.build(anchor.cpu().numpy(), relation.cpu().numpy())
+        return Logits(self.asked(self.memory(contexts), anchor, relation), self.entity_vectors())
+
+    def terms(
+        self, anchor: Tensor, relation: Tensor, context: Context | None = None, answers: Answers | None = None
+    ) -> list[Term]:
+        """The answers by their vectors, and one of each question's by the tokens of its name."""
+        if answers is None:
+            return [Term(self.logits(anchor, relation))]
+        hidden = Ragged(answers.offset.cpu().numpy(), answers.target.cpu().numpy().astype(np.int32))
+        draw = int(torch.randint(2**31, ()))
+        contexts = self.builder.build(anchor.cpu().numpy(), relation.cpu().numpy(), hidden=hidden, draw=draw)
+        memory = self.memory(contexts)
+        terms = [Term(Logits(self.asked(memory, anchor, relation), self.entity_vectors()))]
+        if self.settings.generation:
+            chance = torch.rand(len(anchor)).to(answers.offset.device)
+            place = answers.offset[:-1] + (chance * answers.offset.diff()).long()
+            terms.append(self._written(memory, answers.target[place]))
+        return terms
+
+    def _written(self, memory: Memory, target: Tensor) -> Term:
+        """The names of some entities, token after token."""
+        taken = self._names.take(target.cpu().numpy())
+        b, width = len(target), min(int(taken.lengths.max()) + 1, LEARNT_TOKENS)
+        tokens = np.full((b, width + 1), -1, dtype=np.int64)
+        place = np.arange(len(taken.values)) - np.repeat(taken.offset[:-1], taken.lengths)
+        inside = place < width
+        tokens[taken.rows()[inside], place[inside]] = taken.values[inside]
+        tokens[np.arange(b), np.minimum(taken.lengths, width)] = END
+        tokens = tokens[:, :width]
+        wanted = torch.from_numpy(tokens).to(target.device)
+        given = F.pad(wanted[:, :-1].clamp(min=PAD), (1, 0), value=PAD)
+        states = self.decoder(
+            inputs_embeds=self.embedding(given),
+            encoder_hidden_states=memory.states,
+            encoder_attention_mask=memory.present.long(),
+            use_cache=False,
+        ).last_hidden_state
+        there = wanted >= 0
+        queries = states[there].float() * self.width**-0.5
+        return Term(Logits(queries, self.embedding.weight), self.settings.generation, wanted[there])
+
+    def relation_logits(self, anchor: Tensor, target: Tensor, context: Context | None = None) -> Logits:
+        """Not to be had."""
+        raise RecipeError("context predicts no relations")
+
+    def entity_penalty(self, entity: Tensor) -> Tensor:
+        """See `VectorScorer.entity_penalty`: of rows, where there are some."""
+        if self.structure is None:
+            return cubed(self.entity_vectors()[entity], pairs=False)
+        return self.structure.cubes(self.structure.entity[entity])
+
+    def relation_penalty(self, relation: Tensor) -> Tensor:
+        """See `VectorScorer.relation_penalty`; 0 without rows."""
+        if self.structure is None:
+            return torch.zeros(len(relation), device=relation.device)
+        return self.structure.cubes(self.structure.relation_rows(relation))
+
+    # Writing names
+
+    @property
+    def generator(self) -> Generator:
+        """Writes names by the weights as they are."""
+        return Generator(self.decoder, self.embedding, self.names)
+
+    @property
+    def second(self) -> SecondStage | None:
+        """See `VectorScorer.second`."""
+        return None if self.settings.answers == "vectors" else Writing(self)
+
+    def generate(self, queries: QueryBatch, k: int, width: int = 64) -> Beams:
+        """The `k` likeliest names of real entities, by a beam; see `Beams` for what it says of itself."""
+        return self.generator.beam(self.memory(self.contexts(queries)), k, width)
+
+
+class Writing:
+    """A context model's generator as a second stage, and by itself.
+
+    Args:
+        scorer: whose.
+    """
+
+    def __init__(self, scorer: ContextScorer) -> None:
+        self.scorer, self.slots = scorer, scorer.slots
+        self.width = None if scorer.settings.answers == "names" else scorer.settings.rescored
+
+    def rescore(self, queries: QueryBatch, candidates: Tensor, first: Tensor) -> Tensor:
+        """See `SecondStage.rescore`: the score by vectors, and a share of the logarithm of the name's probability."""
+        scorer = self.scorer
+        written = scorer.generator.of(scorer.memory(scorer.contexts(queries)), candidates)
+        return torch.where(candidates < 0, -torch.inf, first + scorer.settings.share * written)
+
+    def scores(self, queries: QueryBatch) -> Tensor:
+        """float32 `[b, n]`: the logarithm of the probability of every entity's name, exactly."""
+        return self.scorer.generator.scores(self.scorer.memory(self.scorer.contexts(queries)))
+
+
+def read_features(settings: ContextSettings, graph: KnowledgeGraph) -> np.ndarray:
+    """float32 `[n, w]`: vectors of another kind from a Parquet file with the columns `entity` (names) and `vector`; zeros for
+    entities that it lacks.
+
+    Raises:
+        DataError: the file lacks a column, knows none of the entities, or has vectors of another width.
+    """
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(settings.features)
+    if not {"entity", "vector"} <= set(table.column_names):
+        raise DataError(f"{settings.features} has the columns {table.column_names}, expected 'entity' and 'vector'")
+    ids = graph.entities.ids(table.column("entity").to_pylist())
+    vectors = np.asarray(table.column("vector").to_pylist(), dtype=np.float32)
+    if vectors.ndim != 2 or vectors.shape[1] != settings.features_width:
+        found = vectors.shape[1] if vectors.ndim == 2 else "several"
+        raise DataError(f"{settings.features}: context.features_width is {settings.features_width}, found {found}")
+    if not (ids >= 0).any():
+        raise DataError(f"{settings.features} names no entity of the graph; it begins with {table.column('entity')[0]}")
+    read = np.zeros((graph.n, settings.features_width), dtype=np.float32)
+    read[ids[ids >= 0]] = vectors[ids >= 0]
+    there = np.unique(ids[ids >= 0])
+    spread = read[there].std(0)
+    read[there] = (read[there] - read[there].mean(0)) / np.where(spread > 0, spread, 1)
+    return read
+
+
+def _rows(graph: KnowledgeGraph, splits: tuple[Split, ...]) -> np.ndarray:
+    return np.flatnonzero(np.isin(graph.statements.split, splits))
+
+
+def _said(wording: Wording, captions: Captions, segments: list[Segment]) -> Ragged:
+    """ragged `[n]`: the tokens of each entity's name, and of what is said of it in the segments that are read."""
+    n, parts = len(wording.names), [wording.names]
+    if Segment.DESCRIPTION in segments:
+        parts.append(wording.descriptions)
+    if Segment.VISUAL in segments and len(captions):
+        parts.append(wording.captions.take(captions.rows(np.arange(n), np.full(n, -1))))
+    owner = np.concatenate([part.rows() for part in parts])
+    values = np.concatenate([part.values for part in parts])
+    order = np.argsort(owner, kind="stable")
+    return Ragged(offsets_of(np.bincount(owner, minlength=n)), values[order])
+
+
+def _stacks(width: int, settings: ContextSettings) -> tuple[Any, Any]:
+    """A T5 encoder and decoder without embeddings of their own."""
+    from transformers import T5Config
+    from transformers.models.t5.modeling_t5 import T5Stack
+
+    stacks = []
+    for decodes, layers in ((False, settings.layers), (True, settings.decoder_layers)):
+        config = T5Config(
+            vocab_size=settings.vocabulary,
+            d_model=width,
+            d_kv=width // settings.heads,
+            d_ff=settings.hidden or 2 * width,
+            num_layers=layers,
+            num_decoder_layers=layers,
+            num_heads=settings.heads,
+            dropout_rate=settings.dropout,
+            feed_forward_proj="gated-gelu" if settings.gated else "relu",
+            is_decoder=decodes,
+            use_cache=False,
+        )
+        stack = T5Stack(config)
+        del stack.embed_tokens
+        stacks.append(stack)
+    return stacks[0], stacks[1]
