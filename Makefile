@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .PHONY: demo test check conformance format bench bench-train bench-ingest bench-million bench-qualifiers bench-types \
-	bench-unseen bench-puts bench-search bench-known-items bench-entity bench-nil api cards clean
+	bench-unseen bench-context bench-puts bench-search bench-known-items bench-entity bench-nil api cards clean
 
 demo: $(READY)  ## set up, build the sample graph's release, serve it on :8000
 	$(BIN)/kgservice demo
@@ -45,6 +45,9 @@ bench-qualifiers: $(READY)  ## statements with qualifiers: training beside its p
 
 bench-unseen: $(READY)  ## entities put after training, by the number of their facts
 	$(BIN)/python -m tests.bench.unseen
+
+bench-context: $(READY)  ## contexts a second; questions a second by all names, by a beam, by brute force
+	$(BIN)/python -m tests.bench.context
 
 bench-puts: $(READY)  ## entities put under load, the server killed in between
 	$(BIN)/python -m tests.bench.puts

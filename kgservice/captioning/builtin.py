@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
+
 from kgservice.captioning import CaptioningFailed, Picture, one_line
+from kgservice.captions import ANY, Captions
 from kgservice.errors import InputError
+from kgservice.graph import KnowledgeGraph
+from kgservice.vocabulary import Vocabulary, local_name
+
+logger = logging.getLogger(__name__)
 
 MAX_PIXELS = 64_000_000
 """Of an image that is opened; a larger one is more likely an attack than a picture."""
@@ -69,6 +77,36 @@ class Given:
     def entities(self) -> set[str]:
         """Those that the file speaks of."""
         return {entity for entity, _ in self._texts}
+
+
+def captions_of(path: Path, graph: KnowledgeGraph) -> Captions:
+    """The captions of a file, for the entities and relations that a graph holds; each named by its id or the end of it.
+
+    Raises:
+        InputError: as by `Given`, or the file names no entity of the graph.
+    """
+    entity_of, relation_of = (_numbers(names) for names in (graph.entities, graph.relations))
+    rows = [
+        (entity_of(entity), relation_of(relation) if relation else ANY, text) for entity, relation, text in _rows(path)
+    ]
+    known = [row for row in rows if row[0] is not None and row[1] is not None]
+    if not known:
+        raise InputError(f"{path} names no entity of the graph, whose first is {graph.entities.name(0)!r}")
+    if len(known) < len(rows):
+        logger.warning("%s: %d captions of entities or relations that the graph lacks", path, len(rows) - len(known))
+    columns = np.array([row[:2] for row in known], dtype=np.int32)
+    return Captions.build(columns[:, 0], columns[:, 1], [one_line(text) for _, _, text in known])
+
+
+def _numbers(names: Vocabulary) -> Callable[[str], int | None]:
+    """The id of a name, or of the end of one."""
+    short = {local_name(name): place for place, name in enumerate(names.names_of(np.arange(len(names))))}
+
+    def number(name: str) -> int | None:
+        found = names.id(name)
+        return found if found >= 0 else short.get(name)
+
+    return number
 
 
 def _rows(path: Path) -> Iterator[tuple[str, str, str]]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from kgservice import __version__
-from kgservice.errors import GraphError
+from kgservice.captioning.builtin import captions_of
+from kgservice.errors import GraphError, RecipeError
 from kgservice.graph import KnowledgeGraph
 from kgservice.pipeline.stages import digest, stage
 from kgservice.recipe import Recipe
@@ -23,7 +25,12 @@ def prepare_graph(recipe: Recipe, home: Path, base: Path) -> KnowledgeGraph:
     if settings.dataset is not None:
         datasets.fetch(settings.dataset, progress=True)
         sources = datasets.files(settings.dataset)
-    key = digest(__version__, settings.model_dump(mode="json", exclude={"filter"}), _stamps(sources))
+    captions = [base / settings.captions] if settings.captions else []
+    for path in captions:
+        if not path.is_file():
+            raise RecipeError(f"graph.captions: {path} is not there")
+    excluded = {"filter"} if captions else {"filter", "captions"}
+    key = digest(__version__, settings.model_dump(mode="json", exclude=excluded), _stamps([*sources, *captions]))
     folder = home / "builds" / f"graph-{key}"
     if not (folder / "graph.json").exists():
         with stage("ingest"):
@@ -40,6 +47,8 @@ def prepare_graph(recipe: Recipe, home: Path, base: Path) -> KnowledgeGraph:
                 split, tested = settings.split, bool((graph.statements.split == Split.TEST).any())
                 test = 0.0 if tested else split.test
                 graph = random_split(graph, valid=split.valid, test=test, seed=split.seed, keep_test=tested)
+            for path in captions:
+                graph = replace(graph, captions=captions_of(path, graph))
             graph.save(folder)
     return KnowledgeGraph.open(folder)
 

@@ -35,6 +35,11 @@ class GraphSettings(Settings):
         "relative to the recipe.",
     )
     format: str | None = Field(None, description="Format of `sources`; by default told from their names.")
+    captions: str | None = Field(
+        None,
+        description="What images of entities show: JSON lines or Parquet of `entity`, `text` and perhaps `relation`, relative to "
+        "the recipe; see `docs/context.md`.",
+    )
     filter: Literal["triple", "statement"] = Field(
         "triple",
         description="Which known answers are left out of ranks: those of the same triple, whatever its qualifiers, or those "

