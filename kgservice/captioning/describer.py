@@ -123,17 +123,17 @@ def _stripes(grid: Grid, pure: float) -> list[Stripe]:
     """The horizontal stripes of a grid, or none: nearly all lines are of one colour each."""
     counts = np.apply_along_axis(np.bincount, 1, grid, minlength=len(COLOURS))
     colour, share = counts.argmax(1), counts.max(1) / grid.shape[1]
-    # A stripe goes from edge to edge; a figure in the middle does not.
+    # A stripe reaches an edge, at least the one where no triangle or corner lies on it; a figure in the middle does not.
     rim = max(1, grid.shape[1] // 15)
-    ends = np.concatenate([grid[:, :rim], grid[:, -rim:]], 1)
-    whole = (ends == colour[:, None]).mean(1) > 0.5
+    ends = grid[:, :rim], grid[:, -rim:]
+    whole = np.max([(end == colour[:, None]).mean(1) for end in ends], axis=0) > 0.5
     if ((share >= pure) & whole).mean() < 0.8:
         return []
     runs, place = [], 0
-    for name, run in groupby(colour.tolist()):
+    for name, run in groupby(np.where(whole, colour, -1).tolist()):
         length = len(list(run))
         # Where two stripes meet, a line may be of neither.
-        if length >= THINNEST * len(grid):
+        if name >= 0 and length >= THINNEST * len(grid):
             runs.append(Stripe(name, place, place + length))
         place += length
     return [run for turn, run in enumerate(runs) if turn == 0 or runs[turn - 1].colour != run.colour]
@@ -172,6 +172,8 @@ def _canton(grid: Grid) -> str:
     """The upper left corner, where it is of one colour that the rest of the lines beside it are not."""
     height, width = grid.shape
     corner, beside = grid[: int(0.4 * height), : int(0.33 * width)], grid[: int(0.4 * height), int(0.6 * width) :]
+    if min(height, width) < 10:
+        return ""
     counts = np.bincount(corner.ravel(), minlength=len(COLOURS)) / corner.size
     colour = int(counts.argmax())
     below = grid[int(0.75 * height) :, : int(0.33 * width)]
