@@ -28,9 +28,11 @@ api: $(READY)  ## regenerate api/openapi.json
 cards: $(READY)  ## regenerate models/*.md from committed results
 	$(BIN)/python tools/cards.py
 
-conformance: $(READY)  ## the W3C's RDF suites; writes docs/conformance.md
+conformance: $(READY)  ## the W3C's RDF and SPARQL suites, OpenRefine, schemathesis; writes docs/conformance.md
 	$(BIN)/python -m tests.conformance.table
 	$(BIN)/pytest tests/conformance
+	$(BIN)/python -m tests.conformance.openrefine
+	$(BIN)/python -m tests.conformance.openapi
 
 bench: bench-train bench-ingest
 

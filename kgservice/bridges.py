@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote
 
 import numpy as np
 
 from kgservice.graph import KnowledgeGraph
 from kgservice.literals import XSD, Literal
+from kgservice.names import iri_of, name_of
 from kgservice.statements import Split
 from kgservice.texts import TextKind
 
@@ -19,10 +18,6 @@ if TYPE_CHECKING:
     import pandas
     import rdflib
 
-NAMESPACE = "urn:kgservice:"
-"""Prepended to names that are no IRIs, such as `Q80`, where IRIs are needed; taken off again on the way back."""
-
-_IRI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\x00-\x20<>\"{}|\\^`]+")
 _ALL_SPLITS = tuple(Split)
 
 
@@ -93,7 +88,7 @@ def to_rdflib(graph: KnowledgeGraph) -> rdflib.Graph:
 
     A qualified statement is stated and reified classically: a blank node of type `rdf:Statement` with `rdf:subject`,
     `rdf:predicate`, `rdf:object` and one triple per qualifier. Texts become `rdfs:label`, `skos:altLabel` and
-    `schema:description`. Names that are no IRIs get the prefix `NAMESPACE`, percent-encoded.
+    `schema:description`. Names that are no IRIs get the prefix `names.NAMESPACE`, percent-encoded.
     """
     import rdflib
 
@@ -108,7 +103,7 @@ def to_rdflib(graph: KnowledgeGraph) -> rdflib.Graph:
 def from_rdflib(view: rdflib.Graph) -> KnowledgeGraph:
     """The graph that reading the same triples from a file gives; all statements are for training.
 
-    Names under `NAMESPACE` get their short form back and blank nodes keep the labels that rdflib gives them, so that
+    Names under `names.NAMESPACE` get their short form back and blank nodes keep the labels that rdflib gives them, so that
     `from_rdflib(to_rdflib(graph))` has the same names. rdflib binds dozens of prefixes by itself: none are taken over.
     """
     import pyarrow as pa
@@ -159,7 +154,7 @@ def _node(name: str) -> Any:
 
     if name.startswith("_:"):
         return BNode(name[2:])
-    return URIRef(name if _IRI.fullmatch(name) else NAMESPACE + quote(name, safe=""))
+    return URIRef(iri_of(name))
 
 
 def _literal(text: str) -> Any:
@@ -182,8 +177,7 @@ def _term(node: Any) -> str:
         return str(Literal(str(node), str(node.datatype or XSD + "string"), node.language or ""))
     if isinstance(node, BNode):
         return f"_:{node}"
-    name = str(node)
-    return unquote(name.removeprefix(NAMESPACE)) if name.startswith(NAMESPACE) else name
+    return name_of(str(node))
 
 
 def _value_name(graph: KnowledgeGraph, value: int) -> str:

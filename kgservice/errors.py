@@ -37,10 +37,11 @@ class KGServiceError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Errors come back from other processes as they were raised, whatever their constructors take.
-        return _restored, (type(self), str(self), self.__dict__)
+        return restored, (type(self), str(self), self.__dict__)
 
 
-def _restored(kind: type[KGServiceError], message: str, state: dict[str, Any]) -> KGServiceError:
+def restored(kind: type[KGServiceError], message: str, state: dict[str, Any]) -> KGServiceError:
+    """An error as it was raised elsewhere, from its message and what else it holds."""
     error = kind.__new__(kind, message)
     error.args = (message,)
     error.__dict__.update(state)

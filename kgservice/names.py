@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Protocol
+from urllib.parse import quote, unquote
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +29,25 @@ WELL_KNOWN = {
 SCAN_LIMIT = 100_000
 """Names compared for a suggestion; in a longer vocabulary only those that sort near the given one."""
 SUGGESTIONS = 3
+
+
+NAMESPACE = "urn:kgservice:"
+"""Prepended to names that are no IRIs, such as `Q80`, where IRIs are needed; taken off again on the way back."""
+
+KG = "https://kgservice.example/ns#"
+"""The vocabulary of what kgservice says itself, such as `kg:probability`."""
+
+IRI = r"[A-Za-z][A-Za-z0-9+.\-]*:[^\x00-\x20<>\"{}|\\^`]+"
+
+
+def iri_of(name: str) -> str:
+    """The IRI that stands for a name: the name itself where it is one."""
+    return name if re.fullmatch(IRI, name) else NAMESPACE + quote(name, safe="")
+
+
+def name_of(iri: str) -> str:
+    """The name that an IRI stands for; see `iri_of`."""
+    return unquote(iri.removeprefix(NAMESPACE)) if iri.startswith(NAMESPACE) else iri
 
 
 class _Held(Protocol):

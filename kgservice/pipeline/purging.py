@@ -31,7 +31,7 @@ _COPIED = ("recipe.toml", "tokenizer.json", "calibration.json", "types.safetenso
 
 
 def purge(store: ReleaseStore, home: Path) -> Iterator[tuple[str, str]]:
-    """Rewrite every release that holds an erased entity, and remove what builds have kept of such graphs.
+    """Rewrite every release that holds an erased entity, and remove what builds and SPARQL have kept of such graphs.
 
     A rewritten release takes the place of the former one, which is removed; its models have the same rows less those of what was
     erased, its search index and its canaries are made anew, and it has no report, which shows entities by name.
@@ -42,6 +42,7 @@ def purge(store: ReleaseStore, home: Path) -> Iterator[tuple[str, str]]:
     erased = sorted(Journal(store.folder).changes().erased)
     if not erased:
         return
+    shutil.rmtree(home / "sparql", ignore_errors=True)  # made again, of what serves, when it is asked
     for folder in sorted((home / "builds").glob("*/")):
         if _holds(folder / "entities.arrow", erased):
             shutil.rmtree(folder)

@@ -18,17 +18,24 @@ from kgservice.engine import Engine
 from kgservice.errors import KGServiceError
 from kgservice.release import ReleaseStore
 from kgservice.resources import share
-from kgservice.server import documentation, problems
-from kgservice.server.batching import Batches
+from kgservice.server import documentation, problems, tools
 from kgservice.server.console import console
 from kgservice.server.envelope import Envelope
 from kgservice.server.holder import EngineHolder
-from kgservice.server.once import Once
 from kgservice.server.pages import pages
-from kgservice.server.routes import changes, entities, health, overview, questions, releases
+from kgservice.server.routes import (
+    changes,
+    entities,
+    health,
+    overview,
+    questions,
+    reconcile,
+    reconcile_draft,
+    releases,
+    sparql,
+)
 from kgservice.server.service import Service
 from kgservice.server.settings import ServerSettings
-from kgservice.server.work import Workers
 
 
 class Application(FastAPI):
@@ -60,10 +67,11 @@ def create_app(engine: Engine | EngineHolder, settings: ServerSettings) -> FastA
         redirect_slashes=False,
         lifespan=_lifespan,
     )
-    workers = Workers(settings.threads, settings.max_waiting)
-    app.state.service = Service(settings, holder, workers, Batches(workers), Once(Workers(1, settings.max_waiting)))
-    for routes in (questions, entities, overview, changes, releases, health):
+    service = app.state.service = Service.over(holder, settings)
+    app.state.tools = tools.make_server(service)
+    for routes in (questions, entities, overview, changes, reconcile, reconcile_draft, sparql, releases, health):
         app.include_router(routes.router)
+    app.router.routes.extend(tools.routes(app.state.tools, service))
     if settings.console:
         app.include_router(console(share() / "api" / "console"))
     if settings.docs:
@@ -94,8 +102,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await anyio.to_thread.run_sync(service.holder.refresh)
     watch = asyncio.create_task(service.holder.watch(service.settings.release_poll_s))
     try:
-        yield
+        async with tools.running(app.state.tools):
+            yield
     finally:
         watch.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await watch
+        await service.sparql.close()

@@ -21,6 +21,8 @@ Errors are `application/problem+json` (RFC 9457).
 TAGS = [
     {"name": "questions", "description": "Missing links, and whether links are true."},
     {"name": "entities", "description": "Finding entities and reading what is stated of them."},
+    {"name": "reconciliation", "description": "Tables against the graph, as OpenRefine asks."},
+    {"name": "sparql", "description": "The graph as RDF, and predictions within queries."},
     {"name": "releases", "description": "What is served, and how good it is."},
     {"name": "health", "description": "For orchestrators."},
 ]

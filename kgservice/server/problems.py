@@ -92,6 +92,20 @@ KINDS = {
             "Invalid question",
             "Leave out exactly one of subject, relation, object and the values of qualifiers.",
         ),
+        Kind("malformed-query", 400, "Malformed query", "Send one query in SPARQL 1.1, in UTF-8."),
+        Kind("update-refused", 403, "Update refused", "Put and erase entities by PUT and DELETE of /v1/entities/{id}."),
+        Kind("foreign-service", 403, "Foreign service", "Take the SERVICE out, or have the operator allow it."),
+        Kind("not-acceptable", 406, "Not acceptable", "Name a media type in `Accept` that can be given, or none."),
+        Kind("query-too-long", 422, "Query too long", "Ask for less: bind more, join less, add LIMIT."),
+        Kind(
+            "query-too-large", 422, "Query too large", "Ask for less: bind more, avoid ORDER BY and DISTINCT over much."
+        ),
+        Kind("too-many-rows", 422, "Too many rows", "Ask for fewer, with LIMIT and OFFSET."),
+        Kind("result-too-large", 422, "Result too large", "Ask for fewer rows or shorter values."),
+        Kind(
+            "failed-query", 422, "Failed query", "The query is well formed, but cannot be evaluated; `detail` says why."
+        ),
+        Kind("store-not-ready", 503, "Store not ready", "Try again after the seconds in `Retry-After`."),
         Kind("erased", 409, "Erased", "What was erased stays so; put the entity under another name."),
         Kind("read-only", 403, "Read-only", "This server takes no changes: it was started with KGSERVICE_READ_ONLY."),
         Kind("overloaded", 503, "Overloaded", "Try again after the seconds in `Retry-After`."),

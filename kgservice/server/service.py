@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import orjson
 from fastapi import Depends, Request, Response
@@ -17,6 +17,8 @@ from kgservice.server.holder import EngineHolder
 from kgservice.server.once import Once
 from kgservice.server.settings import ServerSettings
 from kgservice.server.work import Workers
+from kgservice.sparql.endpoint import Endpoint
+from kgservice.sparql.pool import Limits
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,24 @@ class Service:
     workers: Workers
     batches: Batches
     once: Once
+    sparql: Endpoint
+
+    @classmethod
+    def over(cls, holder: EngineHolder, settings: ServerSettings) -> Self:
+        """The parts as the settings want them."""
+        workers = Workers(settings.threads, settings.max_waiting)
+        limits = Limits(
+            timeout_s=settings.sparql_timeout_s,
+            max_rows=settings.sparql_max_rows,
+            max_bytes=settings.sparql_max_bytes,
+            memory_bytes=settings.sparql_memory_bytes,
+            workers=settings.sparql_workers,
+            max_waiting=settings.sparql_max_waiting,
+            federated=settings.sparql_federated,
+        )
+        endpoint = Endpoint(settings.home / "sparql", limits, settings.sparql_predictions)
+        once = Once(Workers(1, settings.max_waiting))
+        return cls(settings, holder, workers, Batches(workers), once, endpoint)
 
     @property
     def engine(self) -> Engine:

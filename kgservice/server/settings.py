@@ -42,6 +42,18 @@ class ServerSettings(BaseModel):
     max_waiting: int = Field(1000, ge=0, description="Requests that may wait for a thread; more get a 503.")
     ready_timeout_s: float = Field(5.0, gt=0, description="Seconds that /readyz gives its question.")
     read_only: bool = Field(False, description="Take no changes: neither put nor erase entities.")
+    sparql_timeout_s: float = Field(10.0, gt=0, le=3600, description="Seconds until a SPARQL query is stopped.")
+    sparql_max_rows: int = Field(100_000, ge=1, description="Rows of a SPARQL result.")
+    sparql_max_bytes: int = Field(64 << 20, ge=1, description="Longest SPARQL result.")
+    sparql_memory_bytes: int = Field(4 << 30, ge=1 << 28, description="Memory of a process that answers SPARQL.")
+    sparql_workers: int = Field(
+        2, ge=1, le=64, description="SPARQL queries answered at the same time, each by a process."
+    )
+    sparql_max_waiting: int = Field(50, ge=0, description="SPARQL queries that may wait for a process; more get a 503.")
+    sparql_federated: bool = Field(False, description="Let SERVICE ask any address that this machine reaches.")
+    sparql_predictions: Path | None = Field(
+        None, description="File of predicted links (.nt, .ttl, .nq, .trig) to query too."
+    )
     docs: bool = Field(True, description="Serve the page of endpoints at /api, and /openapi.json.")
     console: bool = Field(True, description="Serve the console at /; without it / is the page of endpoints.")
     cors_origins: tuple[str, ...] = Field((), description="Web origins that browsers may call from, comma-separated.")

@@ -1,0 +1,170 @@
+"""The client for programs that run on an event loop; what its methods do is said in `Client`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import Self, TypeVar, Unpack
+
+import anyio
+import httpx
+
+from kgservice.answers import (
+    Answer,
+    EntityPage,
+    LikeAnswer,
+    Match,
+    Question,
+    SearchResult,
+    Statement,
+    TypesAnswer,
+    Verdict,
+)
+from kgservice.client import calls
+from kgservice.client.calls import Call
+from kgservice.client.patience import BUSY, Patience
+from kgservice.client.refusals import Unreachable, error_of
+from kgservice.client.sending import options_of, request_of
+from kgservice.records import EntityRecord
+from kgservice.server.schemas import Put, Releases
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """Asks a service without blocking; questions under way at the same time share its connections.
+
+    Every method raises what the engine raises for the same question, `Refused` for other refusals, and `Unreachable` where no
+    answer came.
+
+    Args:
+        address: such as `http://localhost:8000`.
+        key: an API key, sent as a bearer token.
+        timeout_s: of one attempt.
+        patience: when to try again.
+        transport: how httpx sends; for tests and proxies.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        key: str | None = None,
+        timeout_s: float = 30.0,
+        patience: Patience | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._patience = patience or Patience()
+        self._http = httpx.AsyncClient(**options_of(address, key, timeout_s), transport=transport)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def complete(self, question: Question, **options: Unpack[calls.CompleteOptions]) -> Answer:
+        """The best candidates for the hole of a question; see `Engine.complete`."""
+        return await self._ask(calls.complete(question, options))
+
+    async def complete_many(
+        self, questions: Sequence[Question], **options: Unpack[calls.CompleteOptions]
+    ) -> AsyncIterator[Answer]:
+        """The answers to many questions in their order, asked for as they are taken."""
+        for call in calls.complete_many(questions, options):
+            for one in (await self._ask(call)).answers:
+                yield one
+
+    async def classify(self, statement: Statement, **options: Unpack[calls.ClassifyOptions]) -> Verdict:
+        """Whether a statement is true; see `Engine.classify`."""
+        return await self._ask(calls.classify(statement, options))
+
+    async def classify_many(
+        self, statements: Sequence[Statement], **options: Unpack[calls.ClassifyOptions]
+    ) -> AsyncIterator[Verdict]:
+        """The verdicts on many statements in their order, asked for as they are taken."""
+        for call in calls.classify_many(statements, options):
+            for one in (await self._ask(call)).verdicts:
+                yield one
+
+    async def search(
+        self, query: str, *, cursor: str | None = None, **options: Unpack[calls.SearchOptions]
+    ) -> SearchResult:
+        """Entities by what they are called and what is said of them; see `Engine.search`."""
+        return await self._ask(calls.search(query, cursor, options))
+
+    async def matches(self, query: str, **options: Unpack[calls.SearchOptions]) -> AsyncIterator[Match]:
+        """All matches, page after page as they are taken; a page has `k`."""
+        found = await self.search(query, **options)
+        for one in found.matches:
+            yield one
+        while found.next:
+            found = await self.search(query, cursor=found.next, **options)
+            for one in found.matches:
+                yield one
+
+    async def search_many(
+        self, queries: Sequence[str], **options: Unpack[calls.SearchOptions]
+    ) -> AsyncIterator[SearchResult]:
+        """The first matches of many queries in their order, asked for as they are taken."""
+        for call in calls.search_many(queries, options):
+            for one in (await self._ask(call)).answers:
+                yield one
+
+    async def entity(self, name: str, *, language: str = "en", limit: int = 100) -> EntityPage:
+        """What the graph holds about an entity; see `Engine.entity`."""
+        return await self._ask(calls.entity(name, language, limit))
+
+    async def similar_to(self, name: str, **options: Unpack[calls.SimilarOptions]) -> LikeAnswer:
+        """Which entities are like one; see `Engine.similar_to`."""
+        return await self._ask(calls.similar_to(name, options))
+
+    async def types_of(
+        self, entities: Sequence[str], **options: Unpack[calls.TypesOptions]
+    ) -> AsyncIterator[TypesAnswer]:
+        """Which types entities have, in their order; see `Engine.types_of`."""
+        for call in calls.types_of(entities, options):
+            for one in (await self._ask(call)).answers:
+                yield one
+
+    async def put(self, record: EntityRecord) -> Put:
+        """Have an entity known at once."""
+        return await self._ask(calls.put(record))
+
+    async def put_many(self, records: Sequence[EntityRecord]) -> Put:
+        """Have many entities known at once, all or none."""
+        return await self._ask(calls.put_many(records))
+
+    async def erase(self, name: str) -> None:
+        """Erase an entity for good."""
+        await self._ask(calls.erase(name))
+
+    async def releases(self) -> Releases:
+        """Which releases there are, and which serves."""
+        return await self._ask(calls.releases())
+
+    async def _ask(self, call: Call[T]) -> T:
+        request = request_of(self._http, call)
+        for attempt in range(1, self._patience.attempts + 1):
+            response, failure = None, None
+            try:
+                response = await self._http.send(request)
+            except httpx.TransportError as error:
+                failure = error
+            if response is not None and response.status_code not in BUSY:
+                break
+            wait_s = self._patience.wait_s(attempt, response)
+            if wait_s is None:
+                break
+            await anyio.sleep(wait_s)
+        if response is None:
+            raise Unreachable(f"{self._http.base_url} did not answer: {failure!r}") from failure
+        if response.status_code >= 400:
+            raise error_of(response)
+        return call.read(response)

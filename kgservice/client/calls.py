@@ -1,0 +1,213 @@
+"""What each method of a client sends, and what it reads: the one place that knows paths and bodies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Generic, Literal, TypedDict, TypeVar
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from kgservice.answers import (
+    Answer,
+    Described,
+    EntityPage,
+    LikeAnswer,
+    Question,
+    SearchResult,
+    Statement,
+    Verdict,
+)
+from kgservice.errors import DataError
+from kgservice.records import EntityRecord
+from kgservice.server.schemas import Answers, Put, Releases, SearchResults, TypesAnswers, Verdicts
+
+T = TypeVar("T")
+_BULK = 1000
+"""Questions in one request; what a server takes by default."""
+_BULK_CANDIDATES = 100_000
+
+
+class CompleteOptions(TypedDict, total=False):
+    """See `Engine.complete`."""
+
+    k: int
+    types: Sequence[str]
+    exclude_known: bool
+    model: str
+    language: str
+
+
+class ClassifyOptions(TypedDict, total=False):
+    """See `Engine.classify`."""
+
+    model: str
+    language: str
+
+
+class SearchOptions(TypedDict, total=False):
+    """See `Engine.search`; `filters` are pairs of a relation and an object."""
+
+    k: int
+    types: Sequence[str]
+    filters: Sequence[tuple[str, str]]
+    language: str
+    mode: Literal["auto", "lexical", "dense"]
+    facets: bool
+    facet_by: Sequence[str]
+    highlight: bool
+
+
+class SimilarOptions(TypedDict, total=False):
+    """See `Engine.similar_to`."""
+
+    k: int
+    model: str
+    types: Sequence[str]
+    language: str
+
+
+class TypesOptions(TypedDict, total=False):
+    """See `Engine.types_of`."""
+
+    types: Sequence[str | Described]
+    k: int
+    model: str
+    exclude_known: bool
+    language: str
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One request, and the class of its answer.
+
+    Attributes:
+        path: below the service's address, percent-encoded.
+        query: parameters; a list gives one of each.
+        body: what becomes JSON; None where there is none.
+        answer: a dataclass, or None where the answer is empty.
+    """
+
+    method: str
+    path: str
+    answer: type[T] | None
+    query: Mapping[str, Any] = field(default_factory=dict)
+    body: Any = None
+
+    def read(self, response: httpx.Response) -> T:
+        """The answer; fields that a newer service adds are left.
+
+        Raises:
+            DataError: it is not what such a service answers.
+        """
+        if self.answer is None:
+            return None  # type: ignore[return-value]
+        try:
+            return msgspec.json.decode(response.content, type=self.answer)
+        except msgspec.MsgspecError as error:
+            raise DataError(
+                f"{self.method} {self.path} gave no {self.answer.__name__}: {error}. Is this address a kgservice?"
+            ) from error
+
+
+def complete(question: Question, options: CompleteOptions) -> Call[Answer]:
+    """`POST /v1/complete`."""
+    return Call("POST", "/v1/complete", Answer, body={**_plain(question), **options})
+
+
+def complete_many(questions: Sequence[Question], options: CompleteOptions) -> Iterator[Call[Answers]]:
+    """The same for many, as few requests as a server takes."""
+    size = max(1, min(_BULK, _BULK_CANDIDATES // max(1, options.get("k", 10))))
+    for part in _parts(questions, size):
+        yield Call("POST", "/v1/complete", Answers, body={"questions": [_plain(one) for one in part], **options})
+
+
+def classify(statement: Statement, options: ClassifyOptions) -> Call[Verdict]:
+    """`POST /v1/classify`."""
+    return Call("POST", "/v1/classify", Verdict, body={**_plain(statement), **options})
+
+
+def classify_many(statements: Sequence[Statement], options: ClassifyOptions) -> Iterator[Call[Verdicts]]:
+    """The same for many."""
+    for part in _parts(statements, _BULK):
+        yield Call("POST", "/v1/classify", Verdicts, body={"statements": [_plain(one) for one in part], **options})
+
+
+def search(query: str, cursor: str | None, options: SearchOptions) -> Call[SearchResult]:
+    """`GET /v1/search`, whose result may be a page behind another."""
+    given: dict[str, Any] = dict(options)
+    renamed = {"type": given.pop("types", ()), "facet": given.pop("facet_by", ())}
+    renamed["filter"] = [f"{relation}={object}" for relation, object in given.pop("filters", ())]
+    return Call("GET", "/v1/search", SearchResult, query={"q": query, "cursor": cursor, **given, **renamed})
+
+
+def search_many(queries: Sequence[str], options: SearchOptions) -> Iterator[Call[SearchResults]]:
+    """`POST /v1/search`."""
+    given: dict[str, Any] = dict(options)
+    if "filters" in given:
+        given["filters"] = [{"relation": relation, "object": object} for relation, object in given["filters"]]
+    for part in _parts(queries, max(1, min(_BULK, _BULK_CANDIDATES // max(1, options.get("k", 10))))):
+        yield Call("POST", "/v1/search", SearchResults, body={"queries": part, **given})
+
+
+def entity(name: str, language: str, limit: int) -> Call[EntityPage]:
+    """`GET /v1/entities/{id}`."""
+    return Call("GET", _entity(name), EntityPage, query={"language": language, "limit": limit})
+
+
+def similar_to(name: str, options: SimilarOptions) -> Call[LikeAnswer]:
+    """`GET /v1/entities/{id}/similar`."""
+    given: dict[str, Any] = dict(options)
+    return Call("GET", f"{_entity(name)}/similar", LikeAnswer, query={"type": given.pop("types", ()), **given})
+
+
+def types_of(entities: Sequence[str], options: TypesOptions) -> Iterator[Call[TypesAnswers]]:
+    """`POST /v1/types`."""
+    given: dict[str, Any] = dict(options)
+    if "types" in given:
+        given["types"] = [
+            {"label": one.label, "description": one.description} if isinstance(one, Described) else one
+            for one in given["types"]
+        ]
+    for part in _parts(entities, _BULK):
+        yield Call("POST", "/v1/types", TypesAnswers, body={"entities": list(part), **given})
+
+
+def put(record: EntityRecord) -> Call[Put]:
+    """`PUT /v1/entities/{id}`."""
+    document = json.loads(record.to_json())
+    return Call("PUT", _entity(document.pop("id")), Put, body=document)
+
+
+def put_many(records: Sequence[EntityRecord]) -> Call[Put]:
+    """`POST /v1/entities`: all or none, so in one request."""
+    return Call("POST", "/v1/entities", Put, body={"entities": [json.loads(one.to_json()) for one in records]})
+
+
+def erase(name: str) -> Call[None]:
+    """`DELETE /v1/entities/{id}`."""
+    return Call("DELETE", _entity(name), None)
+
+
+def releases() -> Call[Releases]:
+    """`GET /v1/releases`."""
+    return Call("GET", "/v1/releases", Releases)
+
+
+def _parts(whole: Sequence[T], size: int) -> Iterator[list[T]]:
+    for start in range(0, len(whole), size):
+        yield list(whole[start : start + size])
+
+
+def _entity(name: str) -> str:
+    return f"/v1/entities/{quote(name, safe=':')}"
+
+
+def _plain(one: Question | Statement) -> dict[str, Any]:
+    """As JSON says it, without what is left out."""
+    plain: dict[str, Any] = {name: value for name, value in asdict(one).items() if value is not None}
+    plain["qualifiers"] = [{name: value for name, value in pair.items() if value} for pair in plain["qualifiers"]]
+    return plain
