@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -143,14 +143,12 @@ def test_web_pages_from_elsewhere_are_refused(address: str) -> None:
         assert response.status_code in (403, 421), response.text
 
 
-def test_making_an_application_leaves_logging_as_it_is(home: Path) -> None:
-    code = (
-        "import logging; from pathlib import Path; from kgservice.server.app import open_app\n"
-        "from kgservice.server.settings import ServerSettings\n"
-        "open_app(ServerSettings(home=Path())); print(logging.getLogger().handlers, logging.getLogger().level)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout.strip() == "[] 30"
+def test_making_an_application_leaves_logging_as_it_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    level = root.level
+    open_app(ServerSettings(home=home))
+    assert (root.handlers, root.level) == ([], level)
 
 
 def test_bodies_have_a_limit(home: Path) -> None:

@@ -27,6 +27,7 @@ from kgservice.bridges import to_rdflib
 from kgservice.engine import Engine
 from kgservice.graph import KnowledgeGraph
 from kgservice.ingestion import ingest
+from kgservice.names import KG
 from kgservice.release import ReleaseStore
 from kgservice.server.app import open_app
 from kgservice.server.negotiation import preferred
@@ -300,7 +301,7 @@ def test_questions_that_cannot_be_answered(client: TestClient, block: str, statu
 
 def test_a_file_of_predicted_links_is_a_graph(home: Path, tmp_path: Path) -> None:
     line = f"<{WORLD}Norway> <{WORLD}memberOf> <{WORLD}European_Union>"
-    probability = '_:a <{KG}probability> "0.4"^^<http://www.w3.org/2001/XMLSchema#double>'
+    probability = f'_:a <{KG}probability> "0.4"^^<http://www.w3.org/2001/XMLSchema#double>'
     (tmp_path / "links.nt").write_text(
         f"_:a <http://www.w3.org/1999/02/22-rdf-syntax-ns#reifies> <<( {line} )>> .\n{probability} .\n"
     )
