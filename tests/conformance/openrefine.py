@@ -169,7 +169,8 @@ def reconcile(refine: Refine, service: str, rows: list[Row]) -> dict[str, float]
     )
     refine.wait(project)
     fetched = sum(
-        bool(city["recon"]["j"] == "matched" and extra and extra["recon"]) for city, extra, *_ in refine.cells(project)
+        bool(city["recon"]["j"] == "matched" and extra and extra["recon"])
+        for city, *_, extra in refine.cells(project)  # a new column stands last here, wherever it is shown
     )
     spelt = len(rows) - offered
     result = {
