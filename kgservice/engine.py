@@ -34,6 +34,7 @@ from kgservice.answers import (
 )
 from kgservice.completion import Completion
 from kgservice.errors import CorruptRelease, DataError, InvalidQuestion
+from kgservice.explain import MAX_SHOWN, Explaining, Explanation
 from kgservice.finding import Finding, Sought
 from kgservice.graph import KnowledgeGraph
 from kgservice.judging import Judging
@@ -88,6 +89,7 @@ class Engine:
         self._views = Views(graph, self.entities, self.relations, self.types)
         self._completion = Completion(graph, self._views, self.release_name)
         self._judging = Judging(graph, self._views, self.release_name)
+        self._explaining = Explaining(graph, self._views)
         self._search: ReleaseSearch = former._search if former else ReleaseSearch(release)
 
     @classmethod
@@ -271,17 +273,49 @@ class Engine:
             model: by name; by default the release's best, of those that read qualifiers if some statement has any.
             language: of labels.
         """
+        asked, parts = self._judged(statements, model)
+        verdicts: dict[int, Verdict] = {}
+        for served, rows in parts:
+            filled = self._judging.verdicts(served, asked.take(rows), language)
+            verdicts.update(zip(rows.tolist(), filled, strict=True))
+        return [verdicts[place] for place in range(len(asked))]
+
+    def explain(
+        self,
+        statements: Sequence[tuple[str, str, str] | Statement],
+        *,
+        k: int = 5,
+        model: str | None = None,
+        language: str = "en",
+    ) -> list[Explanation]:
+        """Why statements are thought true: paths, rules, entities alike, and the facts that their scores rest on.
+
+        Args:
+            statements, model, language: as for `classify`.
+            k: of each kind of evidence, in [1, 50].
+        """
+        if not 1 <= k <= MAX_SHOWN:
+            raise InvalidQuestion(f"k must be in [1, {MAX_SHOWN}], found {k}")
+        asked, parts = self._judged(statements, model)
+        found: dict[int, Explanation] = {}
+        for served, rows in parts:
+            part = asked.take(rows)
+            verdicts = self._judging.verdicts(served, part, language)
+            filled = self._explaining.explain(served, part, verdicts, k, language)
+            found.update(zip(rows.tolist(), filled, strict=True))
+        return [found[place] for place in range(len(asked))]
+
+    def _judged(
+        self, statements: Sequence[tuple[str, str, str] | Statement], model: str | None
+    ) -> tuple[QueryBatch, list[tuple[ServedModel, npt.NDArray[np.int64]]]]:
+        """Whole statements, and which of them each model judges."""
         whole = [one if isinstance(one, Statement) else Statement(*one) for one in statements]
         qualified = any(one.qualifiers for one in whole)
         able = self._routing.able(Slot.OBJECT, qualified, model)
         asked = self._reading.statements(whole)
         self._only_learnt(asked)
         ends = asked.subject, asked.object
-        verdicts: dict[int, Verdict] = {}
-        for served, rows in self._routing.parted(able, self._unseen(*ends), ends):
-            part = asked if len(rows) == len(asked) else asked.take(rows)
-            verdicts.update(zip(rows.tolist(), self._judging.verdicts(served, part, language), strict=True))
-        return [verdicts[place] for place in range(len(whole))]
+        return asked, self._routing.parted(able, self._unseen(*ends), ends)
 
     def types_of(
         self,

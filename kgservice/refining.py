@@ -58,6 +58,21 @@ def refined(
     return torch.from_numpy(found).float()
 
 
+def guess_of(vector: Tensor, queries: Tensor, competition: Tensor, *, metric: Metric, variance: float) -> Tensor:
+    """The guess, float64 `[d]`, from which `refined` finds `vector` with these facts: what else has shaped it.
+
+    Args:
+        vector: float `[d]`, as it was learnt.
+        queries, competition, metric, variance: as for `refined`; the facts are all of this one entity.
+    """
+    firmness = FIRMNESS / max(variance, 1e-12)
+    own, asked, rivals = (part.double().numpy() for part in (vector, queries, competition))
+    if metric == "ip":
+        return torch.from_numpy(own - asked.T @ _sigmoid(rivals - asked @ own) / firmness)
+    away = own - asked
+    return torch.from_numpy(own + 2 * _sigmoid(rivals + (away**2).sum(1)) @ away / firmness)
+
+
 def _by_products(guess: Floats, queries: Floats, rivals: Floats, firmness: float) -> Floats:
     """Newton's method in the weights of the facts: the vector is the guess and a weighted sum of the questions.
 

@@ -16,7 +16,15 @@ from kgservice.release import ReleaseStore
 from kgservice.resources import share
 from kgservice.server import openapi
 from kgservice.server.app import open_app
-from kgservice.server.bodies import ClassifyBody, CompleteBody, RecordBody, RecordsBody, SearchBody, TypesBody
+from kgservice.server.bodies import (
+    ClassifyBody,
+    CompleteBody,
+    ExplainBody,
+    RecordBody,
+    RecordsBody,
+    SearchBody,
+    TypesBody,
+)
 from kgservice.server.problems import KINDS
 from kgservice.server.reconciling import ExtendBody, MatchBody
 from kgservice.server.settings import ServerSettings
@@ -25,6 +33,7 @@ BODIES: dict[str, TypeAdapter[Any]] = {
     "complete": TypeAdapter(CompleteBody),
     "classify": TypeAdapter(ClassifyBody),
     "searchMany": TypeAdapter(SearchBody),
+    "explainMany": TypeAdapter(ExplainBody),
     "types": TypeAdapter(TypesBody),
     "putEntity": TypeAdapter(RecordBody),
     "putEntities": TypeAdapter(RecordsBody),

@@ -25,6 +25,7 @@ COMMANDS = {
     "index": ("kgservice.cli.release:index", "Give a release's model another index, as a child release."),
     "complete": ("kgservice.cli.ask:complete", "Ask for missing links."),
     "classify": ("kgservice.cli.ask:classify", "Ask whether a statement is true."),
+    "explain": ("kgservice.cli.explain:explain", "Ask why a statement is thought true."),
     "search": ("kgservice.cli.ask:search", "Find entities by name or meaning."),
     "similar": ("kgservice.cli.ask:similar", "List the entities that are most like one."),
     "types": ("kgservice.cli.ask:types", "Tell which types an entity has."),

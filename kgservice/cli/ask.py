@@ -30,7 +30,8 @@ HOLES = ("?", "_")
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def _options(command: Command) -> Command:
+def options(command: Command) -> Command:
+    """What every question takes: a release, a language, and JSON or lines."""
     for option in (
         click.option("--json", "as_json", is_flag=True, help="The exact JSON of REST."),
         click.option("--language", default="en", show_default=True, help="Of labels and descriptions."),
@@ -42,14 +43,14 @@ def _options(command: Command) -> Command:
 
 _k = click.option("-k", type=int, default=10, show_default=True, help="How many, the best first.")
 _types = click.option("--type", "types", multiple=True, help="Only entities of this type; repeatable.")
-_with = click.option(
+qualifiers_option = click.option(
     "--with",
     "qualifiers",
     multiple=True,
     metavar="RELATION=VALUE",
     help="A qualifier, such as world:startTime=1960; repeatable. Without =VALUE, or with _, it is asked for.",
 )
-_model = click.option("--model", help="By name; the release's best by default.")
+model_option = click.option("--model", help="By name; the release's best by default.")
 
 
 @click.command()
@@ -58,10 +59,10 @@ _model = click.option("--model", help="By name; the release's best by default.")
 @click.argument("object", default="_")
 @_k
 @_types
-@_with
-@_model
+@qualifiers_option
+@model_option
 @click.option("--include-known", is_flag=True, help="Show what the graph states already too, marked.")
-@_options
+@options
 def complete(
     subject: str,
     relation: str,
@@ -79,20 +80,20 @@ def complete(
     from kgservice.answers import Question
 
     s, r, o = (None if part in HOLES else part for part in (subject, relation, object))
-    question = Question(s, r, o, _pairs(qualifiers))
-    answer = _open(release).complete(
+    question = Question(s, r, o, pairs_of(qualifiers))
+    answer = open_release(release).complete(
         [question], k=k, types=types, exclude_known=not include_known, model=model, language=language
     )[0]
-    _print(answer, _answer_lines, as_json)
+    print_answer(answer, _answer_lines, as_json)
 
 
 @click.command()
 @click.argument("subject")
 @click.argument("relation")
 @click.argument("object")
-@_with
-@_model
-@_options
+@qualifiers_option
+@model_option
+@options
 def classify(
     subject: str,
     relation: str,
@@ -106,9 +107,9 @@ def classify(
     """Ask whether a statement is true."""
     from kgservice.answers import Statement
 
-    statement = Statement(subject, relation, object, _pairs(qualifiers))
-    verdict = _open(release).classify([statement], model=model, language=language)[0]
-    _print(verdict, _verdict_lines, as_json)
+    statement = Statement(subject, relation, object, pairs_of(qualifiers))
+    verdict = open_release(release).classify([statement], model=model, language=language)[0]
+    print_answer(verdict, _verdict_lines, as_json)
 
 
 @click.command()
@@ -121,7 +122,7 @@ def classify(
 @click.option(
     "--mode", type=click.Choice(["auto", "lexical", "dense"]), default="auto", help="By words, meaning or both."
 )
-@_options
+@options
 def search(
     query: str,
     k: int,
@@ -133,17 +134,17 @@ def search(
     as_json: bool,
 ) -> None:
     """Find entities by a name, the beginning of one, a misspelt one, or a description."""
-    found = _open(release).search(query, k=k, types=types, filters=filters, language=language, mode=mode)
-    _print(found, _search_lines, as_json)
+    found = open_release(release).search(query, k=k, types=types, filters=filters, language=language, mode=mode)
+    print_answer(found, _search_lines, as_json)
 
 
 @click.command()
 @click.argument("entity")
 @click.option("--limit", type=click.IntRange(min=0), default=100, show_default=True, help="Statements shown.")
-@_options
+@options
 def show(entity: str, limit: int, release: str | None, language: str, as_json: bool) -> None:
     """Show what the graph holds about an entity."""
-    _print(_open(release).entity(entity, language=language, limit=limit), _page_lines, as_json)
+    print_answer(open_release(release).entity(entity, language=language, limit=limit), _page_lines, as_json)
 
 
 @click.command()
@@ -158,7 +159,7 @@ def show(entity: str, limit: int, release: str | None, language: str, as_json: b
 )
 @click.option("--model", help="A model of the release; by default the one that tells types best.")
 @click.option("--exclude-known", is_flag=True, help="Leave out what the graph states.")
-@_options
+@options
 def types(
     entity: str,
     k: int,
@@ -175,18 +176,18 @@ def types(
 
     parts = (one.partition(": ") for one in described)
     given: list[str | Described] = [*named, *(Described(label, text) for label, _, text in parts)]
-    asked = _open(release).types_of(
+    asked = open_release(release).types_of(
         [entity], types=given, k=k, model=model, exclude_known=exclude_known, language=language
     )
-    _print(asked[0], _types_lines, as_json)
+    print_answer(asked[0], _types_lines, as_json)
 
 
 @click.command()
 @click.argument("entity")
 @_k
 @_types
-@_model
-@_options
+@model_option
+@options
 def similar(
     entity: str,
     k: int,
@@ -197,25 +198,28 @@ def similar(
     as_json: bool,
 ) -> None:
     """List the entities whose vectors are most like those of one."""
-    found = _open(release).similar_to(entity, k=k, types=types, model=model, language=language)
-    _print(found, _similar_lines, as_json)
+    found = open_release(release).similar_to(entity, k=k, types=types, model=model, language=language)
+    print_answer(found, _similar_lines, as_json)
 
 
-def _pairs(given: Sequence[str]) -> tuple[Pair, ...]:
+def pairs_of(given: Sequence[str]) -> tuple[Pair, ...]:
+    """Qualifiers given as RELATION=VALUE."""
     from kgservice.answers import Pair
 
     pairs = (text.partition("=") for text in given)
     return tuple(Pair(relation, None if value in ("", *HOLES) else value) for relation, _, value in pairs)
 
 
-def _open(release: str | None) -> Engine:
+def open_release(release: str | None) -> Engine:
+    """The engine over a release, the current one by default."""
     from kgservice.engine import open_engine
     from kgservice.resources import home
 
     return open_engine(home() / "releases", release)
 
 
-def _print(answer: Any, lines: Callable[[Any], Iterable[str]], as_json: bool) -> None:
+def print_answer(answer: Any, lines: Callable[[Any], Iterable[str]], as_json: bool) -> None:
+    """Lines, or the exact JSON of REST."""
     if as_json:
         import orjson
 

@@ -187,7 +187,7 @@ class VectorScorer(nn.Module):
         return False
 
     def grown(self, rows: Tensor) -> Self:
-        """A scorer over the same weights that can also be asked about added entities, ids n and on.
+        """A scorer over the same weights that can also be asked about added entities, ids n and on; behind those added before.
 
         Args:
             rows: float32 `[a, w]`, as wide as what it keeps of an entity it is asked about.
@@ -195,7 +195,7 @@ class VectorScorer(nn.Module):
         if not self.grows:
             raise InvalidQuestion(f"{type(self).__name__} takes no entities after its training")
         grown = copy(self)
-        grown.n, grown._added = self.n + len(rows), rows
+        grown.n, grown._added = self.n + len(rows), rows if self._added is None else torch.cat([self._added, rows])
         return grown
 
     def spread(self) -> Tensor | None:

@@ -26,6 +26,7 @@ from kgservice.server.pages import pages
 from kgservice.server.routes import (
     changes,
     entities,
+    explain,
     health,
     overview,
     questions,
@@ -69,7 +70,7 @@ def create_app(engine: Engine | EngineHolder, settings: ServerSettings) -> FastA
     )
     service = app.state.service = Service.over(holder, settings)
     app.state.tools = tools.make_server(service)
-    for routes in (questions, entities, overview, changes, reconcile, reconcile_draft, sparql, releases, health):
+    for routes in (questions, explain, entities, overview, changes, reconcile, reconcile_draft, sparql, releases, health):
         app.include_router(routes.router)
     app.router.routes.extend(tools.routes(app.state.tools, service))
     if settings.console:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 from pydantic_core import PydanticCustomError
 
 from kgservice.answers import MAX_K, MAX_PAIRS, MAX_STATEMENTS, Described, Pair, Question, Statement
+from kgservice.explain import MAX_SHOWN
 from kgservice.records import EntityRecord
 from kgservice.server.problems import RequestProblem
 
@@ -183,6 +184,42 @@ class ClassifyMany(ClassifyOptions):
     statements: list[StatementBody] = Field(min_length=1, description="Judged in this order.")
 
 
+ShownK = Annotated[
+    int,
+    Strict(),
+    Field(ge=1, le=MAX_SHOWN, description="Paths, rules, entities and facts shown."),
+    BeforeValidator(_whole),
+]
+
+
+class ExplainQuery(Closed):
+    """The query of `GET /v1/explain`."""
+
+    subject: Name = Field(description="The entity that the statement is about.")
+    relation: Name = Field(description="What links the two.")
+    object: Name = Field(description="The entity that the subject is linked to.")
+    k: int = Field(5, ge=1, le=MAX_SHOWN, description="Paths, rules, entities and facts shown.")
+    model: Model = None
+    language: Language = "en"
+    format: Literal["json", "svg"] = Field("json", description="JSON, or a picture.")
+
+
+class ExplainOptions(ClassifyOptions):
+    """How to explain."""
+
+    k: ShownK = 5
+
+
+class ExplainOne(ExplainOptions, StatementBody):
+    """One statement."""
+
+
+class ExplainMany(ExplainOptions):
+    """Many statements with the same options."""
+
+    statements: list[StatementBody] = Field(min_length=1, description="Explained in this order.")
+
+
 def _many_if(field: str) -> Discriminator:
     return Discriminator(lambda body: "many" if isinstance(body, dict) and field in body else "one")
 
@@ -193,6 +230,7 @@ CompleteBody = Annotated[
 ClassifyBody = Annotated[
     Annotated[ClassifyOne, Tag("one")] | Annotated[ClassifyMany, Tag("many")], _many_if("statements")
 ]
+ExplainBody = Annotated[Annotated[ExplainOne, Tag("one")] | Annotated[ExplainMany, Tag("many")], _many_if("statements")]
 
 
 Text = Annotated[str, Field(min_length=1, max_length=2048)]

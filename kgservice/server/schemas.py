@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kgservice.answers import Answer, SearchResult, TypesAnswer, Verdict
+from kgservice.explain import Explanation
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,13 @@ class Verdicts:
     """The verdicts on many statements, in their order."""
 
     verdicts: list[Verdict]
+
+
+@dataclass(frozen=True)
+class Explanations:
+    """Why many statements are thought true, in their order."""
+
+    explanations: list[Explanation]
 
 
 @dataclass(frozen=True)

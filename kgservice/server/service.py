@@ -86,6 +86,17 @@ class Service:
                 f"{count * k:,}. Send fewer at once"
             )
 
+    def check_explained(self, count: int) -> None:
+        """Hold a request for explanations, each of which costs as much as many answers, to its own limit.
+
+        Raises:
+            InvalidQuestion: it asks for too many.
+        """
+        if count > self.settings.max_explained:
+            raise InvalidQuestion(
+                f"A request may have {self.settings.max_explained:,} statements explained, this one has {count:,}"
+            )
+
 
 def json_response(content: bytes) -> Response:
     """JSON that is written already."""

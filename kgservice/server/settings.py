@@ -35,6 +35,7 @@ class ServerSettings(BaseModel):
     max_candidates: int = Field(100_000, ge=1, description="Candidates in one request: questions times k.")
     max_map: int = Field(2000, ge=3, le=20_000, description="Entities on one map; seconds of one thread per thousand.")
     max_statements: int = Field(MAX_STATEMENTS, ge=1, description="Statements on one entity page.")
+    max_explained: int = Field(100, ge=1, description="Statements explained in one request.")
     threads: int = Field(2, ge=1, le=256, description="Requests answered at the same time.")
     compute_threads: int = Field(
         1, ge=1, le=256, description="Threads within one product of matrices; more pay from millions of entities on."
