@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -180,31 +181,47 @@ class Completion:
         name_of = self.views.relations if slot is Slot.RELATION else self.views.entities
         found = ids >= 0
         named = iter(name_of(ids[found], language, describe=True))
+        spreads = None if slot is Slot.RELATION else served.spread
+        # As lists: to take numbers out of arrays one by one costs more than all the rest.
+        rows = zip(
+            asked.echo,
+            asked.pairs,
+            ids.tolist(),
+            scores.tolist(),
+            is_known.tolist(),
+            probability[:, :k].tolist() if probability is not None else repeat(repeat(None)),
+            strict=False,
+        )
+        population = calibration.population if calibration else None
         answers = []
-        for row in range(asked.count):
-            candidates = [
-                Candidate(
-                    id=(name := next(named)).id,
-                    label=name.label,
-                    description=name.description,
-                    score=float(scores[row, place]),
-                    probability=float(probability[row, place])
-                    if probability is not None and not is_known[row, place]
-                    else None,
-                    rank=place + 1,
-                    known=bool(is_known[row, place]),
-                    uncertainty=None if slot is Slot.RELATION else served.uncertainty(int(ids[row, place])),
+        for echo, pairs, row, values, known_row, said in rows:
+            candidates = []
+            for rank, (id, score, is_stated, likely) in enumerate(zip(row, values, known_row, said, strict=False), 1):
+                if id < 0:
+                    continue
+                name = next(named)
+                candidates.append(
+                    Candidate(
+                        name.id,
+                        name.label,
+                        name.description,
+                        score,
+                        None if is_stated else likely,
+                        rank,
+                        is_stated,
+                        None if spreads is None else served.uncertainty(id),
+                    )
                 )
-                for place in np.flatnonzero(found[row]).tolist()
-            ]
             answers.append(
                 Answer(
                     self.release,
                     served.name,
-                    *asked.echo[row],
-                    qualifiers=asked.pairs[row],
+                    subject=echo[0],
+                    relation=echo[1],
+                    object=echo[2],
+                    qualifiers=pairs,
                     exact=asked.exact,
-                    population=calibration.population if calibration else None,
+                    population=population,
                     candidates=candidates,
                 )
             )
@@ -216,7 +233,7 @@ class Completion:
         Args:
             served: the model asked.
             batch: questions for objects.
-            typed: whether candidates were restricted by type, which is an error.
+            typed: whether candidates were restricted by types or filters, which is an error.
             language: of the evidence.
 
         Raises:

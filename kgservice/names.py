@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Protocol
 from urllib.parse import quote, unquote
 
@@ -26,6 +27,8 @@ WELL_KNOWN = {
 }
 """Prefixes that every graph has, unless it gives the same short name to another namespace."""
 
+REMEMBERED = 1 << 16
+"""Texts whose ids are kept at hand."""
 SCAN_LIMIT = 100_000
 """Names compared for a suggestion; in a longer vocabulary only those that sort near the given one."""
 SUGGESTIONS = 3
@@ -74,6 +77,7 @@ class Names:
         hidden: npt.NDArray[np.bool_] | None = None,
     ) -> None:
         self.vocabulary, self._unknown, self.where = vocabulary, unknown, where
+        self._find = lru_cache(REMEMBERED)(self._look_up)
         self._hidden = hidden if hidden is not None and hidden.any() else None
         self._prefixes = {**WELL_KNOWN, **prefixes}
         # The longest namespace wins, so that a nested one shortens to its own prefix.
@@ -115,7 +119,7 @@ class Names:
         short, colon, rest = text.partition(":")
         return self._prefixes[short] + rest if colon and short in self._prefixes and not rest.startswith("//") else text
 
-    def _find(self, text: str) -> int:
+    def _look_up(self, text: str) -> int:
         found = self.vocabulary.id(text)
         if found < 0 and text.startswith("<") and text.endswith(">"):
             found = self.vocabulary.id(text[1:-1])

@@ -12,6 +12,10 @@ from kgservice.query import QueryBatch, Slot
 from kgservice.statements import StatementTable
 from kgservice.texts import TextKind, Texts
 
+REMEMBERED = 1 << 16
+"""Names with their labels that are kept at hand, of each kind, language and with or without descriptions."""
+LANGUAGES = 32
+
 
 class Views:
     """Shows the content of one graph, in the language asked for, with fallbacks.
@@ -24,6 +28,7 @@ class Views:
     def __init__(self, graph: KnowledgeGraph, entities: Names, relations: Names, types: Names) -> None:
         self.graph = graph
         self._entity_names, self._relation_names, self._type_names = entities, relations, types
+        self._shown: dict[tuple[str, str, bool], dict[int, Named]] = {}
 
     def relation_name(self, relation: int) -> str:
         """As people may write it."""
@@ -74,11 +79,32 @@ class Views:
 
     def entities(self, ids: npt.NDArray[np.int32], language: str, describe: bool = False) -> list[Named]:
         """Entities by id."""
-        return _named(self._entity_names, self.graph.texts, ids, language, describe)
+        return self._remembered("entity", self._entity_names, self.graph.texts, ids, language, describe)
 
     def relations(self, ids: npt.NDArray[np.int32], language: str, describe: bool = False) -> list[Named]:
         """Relations by id."""
-        return _named(self._relation_names, self.graph.relation_texts, ids, language, describe)
+        return self._remembered("relation", self._relation_names, self.graph.relation_texts, ids, language, describe)
+
+    def _remembered(
+        self, kind: str, names: Names, texts: Texts, ids: npt.NDArray[np.int32], language: str, describe: bool
+    ) -> list[Named]:
+        """As `_named`; what was shown lately is not looked up again."""
+        shown = self._shown.get((kind, language, describe))
+        if shown is None:
+            if len(self._shown) >= LANGUAGES:
+                self._shown = {}
+            shown = self._shown[kind, language, describe] = {}
+        wanted = ids.tolist()
+        found = [shown.get(id) for id in wanted]
+        missing = [id for id, named in zip(wanted, found, strict=True) if named is None]
+        if not missing:
+            return found  # type: ignore[return-value]
+        fresh = list(dict.fromkeys(missing))
+        looked_up = dict(zip(fresh, _named(names, texts, np.array(fresh, np.int32), language, describe), strict=True))
+        if len(shown) + len(fresh) > REMEMBERED:
+            shown = self._shown[kind, language, describe] = {}
+        shown |= looked_up
+        return [named if named is not None else looked_up[id] for id, named in zip(wanted, found, strict=True)]
 
     def types(self, entity: int, language: str) -> list[Named]:
         """The types of one entity."""
