@@ -97,6 +97,8 @@ def _by_products(guess: Floats, queries: Floats, rivals: Floats, firmness: float
         size, before = 1.0, value(logit)
         while size > SMALLEST and value(logit - size * step) > before:
             size /= 2
+        if size <= SMALLEST:  # no step is better: what is left are rounding errors
+            break
         logit = logit - size * step
     return guess + queries.T @ _sigmoid(logit) / firmness
 
@@ -121,6 +123,8 @@ def _by_distances(guess: Floats, queries: Floats, rivals: Floats, firmness: floa
         size, before = 1.0, value(vector)
         while size > SMALLEST and value(vector - size * step) > before:
             size /= 2
+        if size <= SMALLEST:
+            break
         vector = vector - size * step
     return vector
 
