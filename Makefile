@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .PHONY: demo test check conformance format bench bench-train bench-ingest bench-million bench-qualifiers bench-types \
-	bench-unseen bench-context bench-puts bench-search bench-known-items bench-entity bench-nil api cards clean
+	bench-unseen bench-context bench-puts bench-search bench-known-items bench-entity bench-nil bench-serve api cards clean
 
 demo: $(READY)  ## set up, build the sample graph's release, serve it on :8000
 	$(BIN)/kgservice demo
@@ -68,6 +68,9 @@ bench-entity: $(READY)  ## DBpedia-Entity v2: a run ranked anew by names, and a 
 
 bench-nil: $(READY)  ## can a search tell that what is asked for is not there?
 	$(BIN)/python -m tests.bench.nil
+
+bench-serve: $(READY)  ## the service under load, beside a bare FastAPI answer and FAISS alone; takes wrk
+	$(BIN)/python -m tests.bench.serve
 
 bench-million: $(READY)  ## a graph of a million entities: memory, speed, does it learn
 	$(BIN)/python -m tests.bench.million

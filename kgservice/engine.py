@@ -9,6 +9,7 @@ import logging
 import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,13 +37,14 @@ from kgservice.completion import Completion
 from kgservice.errors import CorruptRelease, DataError, InvalidQuestion
 from kgservice.explain import MAX_SHOWN, Explaining, Explanation
 from kgservice.finding import Finding, Sought
+from kgservice.fusing import fused
 from kgservice.graph import KnowledgeGraph
 from kgservice.judging import Judging
 from kgservice.likeness import alike
 from kgservice.mapping import entity_map
 from kgservice.names import Names
 from kgservice.query import QueryBatch, Slot
-from kgservice.reading import Reading
+from kgservice.reading import Filter, Reading, fact_of
 from kgservice.records import EntityRecord
 from kgservice.relations import summaries
 from kgservice.release import Release, ReleaseStore
@@ -50,6 +52,8 @@ from kgservice.routing import Routing
 from kgservice.scorers.text import TextScorer
 from kgservice.search import EntitySearch, LayeredSearch
 from kgservice.served import ServedModel
+from kgservice.stacking import FILE as FUSION
+from kgservice.stacking import Stacker
 from kgservice.statements import StatementTable
 from kgservice.store import Changes, Journal
 from kgservice.telling import Telling
@@ -57,6 +61,11 @@ from kgservice.texts import TextKind
 from kgservice.views import Views
 
 logger = logging.getLogger(__name__)
+
+_FUSES = (
+    "models answer together questions for the subject or object of links between entities, by name, without qualifiers, model "
+    "or what is known"
+)
 
 
 class Engine:
@@ -130,6 +139,10 @@ class Engine:
             return self._made
 
     @cached_property
+    def _stacker(self) -> Stacker:
+        return Stacker.open(self.release.folder / FUSION)
+
+    @cached_property
     def _routing(self) -> Routing:
         told = {
             name: self.release.metrics(name)["types"]["micro_f1"]
@@ -179,8 +192,10 @@ class Engine:
         *,
         k: int = 10,
         types: Sequence[str] = (),
+        filters: Sequence[Filter] = (),
         exclude_known: bool = True,
         model: str | None = None,
+        fuse: bool = False,
         language: str = "en",
     ) -> list[Answer]:
         """The best candidates for the hole of each question; for an object that is a number, its estimate.
@@ -189,17 +204,20 @@ class Engine:
             questions: each with one part missing.
             k: candidates per question, in [1, 1000].
             types: candidates must have one of these; for subject and object questions.
+            filters: candidates must be the subject of all these statements, each RELATION=OBJECT or the two.
             exclude_known: leave out what the graph states; else it is marked `known`.
             model: by name; the release's best by default.
+            fuse: have all calibrated models answer together; for subjects and objects, without qualifiers, of what is not known.
             language: of labels and descriptions, with fallbacks.
 
         Raises:
-            InvalidQuestion: `k` out of range, not exactly one part missing, or too few numbers known for an estimate.
+            InvalidQuestion: `k` out of range, not exactly one part missing, too few numbers known for an estimate, or a question
+                that models cannot answer together.
             UnknownName: an entity, relation, type or model that the release does not hold.
         """
         if not 1 <= k <= MAX_K:
             raise InvalidQuestion(f"k must be in [1, {MAX_K}], found {k}")
-        allow = self._allowed(types)
+        allow = self._allowed(types, filters)
         kinds: dict[tuple[Slot, bool], list[int]] = defaultdict(list)
         told: dict[Slot, list[int]] = defaultdict(list)
         for place, question in enumerate(questions):
@@ -207,17 +225,27 @@ class Engine:
                 told[question.slot].append(place)
             else:
                 kinds[question.slot, bool(question.qualifiers)].append(place)
+        if fuse and told:
+            raise InvalidQuestion(f"{_FUSES}, found one that is described")
         completion = self._completion
         answers: dict[int, Answer] = {}
         for slot, places in told.items():
             asked = [questions[place] for place in places]
             answers.update(zip(places, self._complete_described(slot, asked, k, allow, model, language), strict=True))
         for (slot, qualified), places in kinds.items():
-            if slot is Slot.RELATION and types:
-                raise InvalidQuestion("types restrict entities; a question for a relation takes none")
+            if slot is Slot.RELATION and (types or filters):
+                raise InvalidQuestion("types and filters restrict entities; a question for a relation takes none")
             able = self._routing.able(slot, qualified, model)
             batch = self._reading.batch(slot, [questions[place] for place in places])
             numeric = ~self.graph.linking[batch.relation] & (slot is Slot.OBJECT)
+            if fuse:
+                if model or qualified or not exclude_known or slot not in (Slot.OBJECT, Slot.SUBJECT) or numeric.any():
+                    raise InvalidQuestion(f"{_FUSES}, found another")
+                how: dict[str, Any] = {"k": k, "allow": allow, "language": language, "release": self.release_name}
+                models = list(self._models.values())
+                filled = fused(models, self._stacker, self.graph, self._views, batch, **how)
+                answers.update(zip(places, filled, strict=True))
+                continue
             known = (batch.anchor,) if slot in (Slot.OBJECT, Slot.SUBJECT) else (batch.subject, batch.object)
             self._only_learnt(batch)
             for served, asking in self._routing.parted(able, self._unseen(*known), known):
@@ -225,7 +253,7 @@ class Engine:
                     rows = asking[numeric[asking] == number]
                     part = batch if len(rows) == len(batch) else batch.take(rows)
                     if number:
-                        filled = completion.numbers(served, part, bool(types), language)
+                        filled = completion.numbers(served, part, bool(types or filters), language)
                     else:
                         filled = completion.candidates(served, part, k, allow, exclude_known, language)
                     answers.update(zip([places[row] for row in rows], filled, strict=True))
@@ -382,6 +410,17 @@ class Engine:
         """
         return self._finding.many(queries, self._sought(sought))
 
+    def suggest(self, prefix: str, *, k: int = 10, types: Sequence[str] = (), language: str = "en") -> SearchResult:
+        """Entities one of whose names is, or begins with, what was typed so far.
+
+        Args:
+            prefix: at most 512 letters.
+            k, types, language: as for `search_many`.
+        """
+        found = self.search(prefix, k=k, types=types, language=language, mode="lexical")
+        matches = [match for match in found.matches if match.kind in ("exact", "prefix")]
+        return replace(found, matches=matches, next=None, nil=not matches, reason=found.reason if not matches else None)
+
     def similar_to(
         self, entity: str, *, k: int = 10, model: str | None = None, types: Sequence[str] = (), language: str = "en"
     ) -> LikeAnswer:
@@ -502,6 +541,17 @@ class Engine:
                     f"{canary['scores']} were sealed. It was not opened."
                 )
 
+    def canary_recall(self) -> float:
+        """Share of the canaries' answers that are given still; what was put or erased since may have its place in them."""
+        expected = given = 0
+        for canary in self.release.canaries():
+            question = Question(**canary["question"])
+            k = len(canary["ids"])
+            answer = self.complete([question], k=k, model=canary["model"], exclude_known=False)[0]
+            expected += k
+            given += len(set(canary["ids"]) & {candidate.id for candidate in answer.candidates})
+        return given / expected if expected else 1.0
+
     def canaries(self, table: StatementTable, count: int = 8) -> list[dict[str, Any]]:
         """Questions about some of `table`'s statements with today's answers, for `replay_canaries`."""
         chosen = np.unique(np.linspace(0, len(table) - 1, count).astype(int))[: len(table)]
@@ -524,14 +574,22 @@ class Engine:
         seen: npt.NDArray[np.bool_] = np.logical_and.reduce([self.graph.seen[ids] for ids in entities])
         return ~seen
 
-    def _allowed(self, types: Sequence[str]) -> npt.NDArray[np.bool_] | None:
+    def _allowed(self, types: Sequence[str], filters: Sequence[Filter] = ()) -> npt.NDArray[np.bool_] | None:
         """bool `[n]`: which entities may answer; None where all may."""
-        if not types:
+        if not types and not filters:
             return ~self.graph.erased if self.graph.erased.any() else None
-        allow = np.zeros(self.graph.n, dtype=bool)
-        for name in types:
-            allow[self.graph.types.members[self.types.resolve(name)]] = True
-        return allow & ~self.graph.erased
+        allow = ~self.graph.erased
+        if types:
+            typed = np.zeros(self.graph.n, dtype=bool)
+            for name in types:
+                typed[self.graph.types.members[self.types.resolve(name)]] = True
+            allow &= typed
+        for filter in filters:
+            relation, object = fact_of(filter, self.relations, self.entities)
+            linked = np.zeros(self.graph.n, dtype=bool)
+            linked[self.graph.known(QueryBatch.subjects(relation, object))[0]] = True
+            allow &= linked
+        return allow
 
 
 def open_engine(folder: Path, id: str | None = None) -> Engine:

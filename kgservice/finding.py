@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from kgservice.answers import MAX_K, Facet, FacetValue, Highlights, Match, Named, SearchResult
 from kgservice.cursors import Cursor
-from kgservice.errors import InvalidQuestion
 from kgservice.names import Names
+from kgservice.reading import Filter, fact_of
 from kgservice.search import Hits
 from kgservice.search.highlights import highlight
 from kgservice.search.hits import Hit, Mode
@@ -21,9 +21,6 @@ from kgservice.views import Views
 
 FACET_VALUES = 100
 """Values of a facet that are told, the most frequent first."""
-
-Filter = str | tuple[str, str]
-"""`RELATION=OBJECT`, or the two."""
 
 
 class Searcher(Protocol):
@@ -139,23 +136,9 @@ class Finding:
             k=k,
             language=sought.language,
             types=[self._types.resolve(name) for name in sought.types],
-            facts=[self._fact(one) for one in sought.filters],
+            facts=[fact_of(one, self._relations, self._entities) for one in sought.filters],
             mode=sought.mode,
         )
-
-    def _fact(self, given: Filter) -> tuple[int, int]:
-        relation, object = given if isinstance(given, tuple) else self._parts(given)
-        return self._relations.resolve(relation), self._entities.resolve(object)
-
-    def _parts(self, text: str) -> tuple[str, str]:
-        """An IRI may hold the sign too: the first one behind a relation that there is divides."""
-        places = [place for place, letter in enumerate(text) if letter == "="]
-        if not places:
-            raise InvalidQuestion(
-                f"A filter is RELATION=OBJECT, such as world:country=world:France; found {text[:80]!r}."
-            )
-        place = next((place for place in places if self._relations.find(text[:place]) >= 0), places[0])
-        return text[:place], text[place + 1 :]
 
     def _cursor(self, query: str, sought: Sought, first: int, start: int) -> str:
         return Cursor(first, start).write(self._release, sought.question(query))

@@ -19,6 +19,9 @@ from kgservice.ragged import Ragged, offsets_of
 _DATE = re.compile(r"[+-]?\d{4,}(-\d\d){0,2}(T[0-9:.]+Z?)?")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?")
 
+Filter = str | tuple[str, str]
+"""A statement without its subject: `RELATION=OBJECT`, or the two."""
+
 
 class Reading:
     """Reads the questions of one graph.
@@ -130,3 +133,23 @@ def _literal(text: str) -> Literal | None:
     if _NUMBER.fullmatch(text):
         return Literal(text, XSD + ("integer" if text.lstrip("+-").isdigit() else "decimal"))
     return None
+
+
+def fact_of(given: Filter, relations: Names, entities: Names) -> tuple[int, int]:
+    """The relation and the object of a filter.
+
+    Raises:
+        InvalidQuestion: a text without an equals sign.
+        UnknownName: a name that the graph does not hold.
+    """
+    relation, object = given if isinstance(given, tuple) else _parts(given, relations)
+    return relations.resolve(relation), entities.resolve(object)
+
+
+def _parts(text: str, relations: Names) -> tuple[str, str]:
+    """An IRI may hold the sign too: the first one behind a relation that there is divides."""
+    places = [place for place, letter in enumerate(text) if letter == "="]
+    if not places:
+        raise InvalidQuestion(f"A filter is RELATION=OBJECT, such as world:country=world:France; found {text[:80]!r}.")
+    place = next((place for place in places if relations.find(text[:place]) >= 0), places[0])
+    return text[:place], text[place + 1 :]

@@ -334,8 +334,10 @@ def test_unknown_names_come_with_the_closest(client: TestClient, engine: Engine)
 @pytest.mark.parametrize("type", ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", ""])
 def test_wrong_content_type(client: TestClient, type: str) -> None:
     response = client.post("/v1/complete", content=b"{}", headers={"Content-Type": type})
-    refused(response, 415, "unsupported-media-type", "Expected Content-Type: application/json, found")
-    assert response.headers["Accept-Post"] == "application/json"
+    refused(
+        response, 415, "unsupported-media-type", "Expected Content-Type: application/json, application/x-ndjson, found"
+    )
+    assert response.headers["Accept-Post"] == "application/json, application/x-ndjson"
 
 
 def test_content_type_with_a_charset_is_json(client: TestClient) -> None:

@@ -35,6 +35,7 @@ COMMANDS = {
     "release": ("kgservice.cli.release:release", "List, verify, activate, roll back and purge releases."),
     "serve": ("kgservice.cli.serve:serve", "Serve the current release over REST."),
     "mcp": ("kgservice.cli.mcp:mcp", "Answer an agent over stdin and stdout (MCP)."),
+    "key": ("kgservice.cli.key:key", "Add, list and revoke API keys."),
     "doctor": ("kgservice.cli.doctor:doctor", "Check the installation and say how to mend it."),
 }
 """Name → (where the command is, one line for the overview)."""

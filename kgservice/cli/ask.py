@@ -62,6 +62,10 @@ model_option = click.option("--model", help="By name; the release's best by defa
 @qualifiers_option
 @model_option
 @click.option("--include-known", is_flag=True, help="Show what the graph states already too, marked.")
+@click.option("--fuse", is_flag=True, help="Have all calibrated models answer together.")
+@click.option(
+    "--filter", "filters", multiple=True, metavar="RELATION=OBJECT", help="Only subjects of this statement; repeatable."
+)
 @options
 def complete(
     subject: str,
@@ -72,6 +76,8 @@ def complete(
     qualifiers: tuple[str, ...],
     model: str | None,
     include_known: bool,
+    fuse: bool,
+    filters: tuple[str, ...],
     release: str | None,
     language: str,
     as_json: bool,
@@ -82,7 +88,14 @@ def complete(
     s, r, o = (None if part in HOLES else part for part in (subject, relation, object))
     question = Question(s, r, o, pairs_of(qualifiers))
     answer = open_release(release).complete(
-        [question], k=k, types=types, exclude_known=not include_known, model=model, language=language
+        [question],
+        k=k,
+        types=types,
+        filters=filters,
+        exclude_known=not include_known,
+        model=model,
+        fuse=fuse,
+        language=language,
     )[0]
     print_answer(answer, _answer_lines, as_json)
 

@@ -61,11 +61,13 @@ class Adjacency:
 
     def source(self, places: npt.ArrayLike) -> Ints:
         """int64: the entities that edges leave."""
-        return self.key[np.asarray(places)] // (2 * self.r)
+        sources: Ints = self.key[np.asarray(places)] // (2 * self.r)
+        return sources
 
     def relation(self, places: npt.ArrayLike) -> Ints:
         """int64 in `[0, 2r)`: the directed relations of edges."""
-        return self.key[np.asarray(places)] % (2 * self.r)
+        directed: Ints = self.key[np.asarray(places)] % (2 * self.r)
+        return directed
 
     def inverse(self, directed: Ints) -> Ints:
         """The same relations walked the other way."""

@@ -14,6 +14,8 @@ from kgservice.pipeline.measuring import TrainedModel, build_index
 from kgservice.pipeline.stages import stage, write_json
 from kgservice.recipe import Recipe
 from kgservice.release import Release, ReleaseStore
+from kgservice.stacking import FILE as FUSION
+from kgservice.stacking import Stacker
 from kgservice.statements import Split
 
 
@@ -27,6 +29,9 @@ def seal(
             graph.save(folder / "graph")
         for model in trained:
             _write_model(recipe, model, folder / "models" / model.name)
+        if len(trained) > 1:
+            with stage("fuse models"):
+                Stacker.fit(trained, graph).save(folder / FUSION)
         with stage("search index"):
             write_search(recipe.search.encoder, graph, folder / "search", cache)
         with stage("report"):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import anyio.to_thread
@@ -18,7 +19,8 @@ from kgservice.engine import Engine
 from kgservice.errors import KGServiceError
 from kgservice.release import ReleaseStore
 from kgservice.resources import share
-from kgservice.server import documentation, problems, tools
+from kgservice.server import documentation, logs, problems, tools
+from kgservice.server.access import RATE_HEADERS, Gate
 from kgservice.server.console import console
 from kgservice.server.envelope import Envelope
 from kgservice.server.holder import EngineHolder
@@ -28,6 +30,7 @@ from kgservice.server.routes import (
     entities,
     explain,
     health,
+    operation,
     overview,
     questions,
     reconcile,
@@ -37,6 +40,9 @@ from kgservice.server.routes import (
 )
 from kgservice.server.service import Service
 from kgservice.server.settings import ServerSettings
+from kgservice.server.traces import Traces
+
+logger = logging.getLogger(__name__)
 
 
 class Application(FastAPI):
@@ -70,9 +76,22 @@ def create_app(engine: Engine | EngineHolder, settings: ServerSettings) -> FastA
     )
     service = app.state.service = Service.over(holder, settings)
     app.state.tools = tools.make_server(service)
-    for routes in (questions, explain, entities, overview, changes, reconcile, reconcile_draft, sparql, releases, health):
+    for routes in (
+        questions,
+        explain,
+        entities,
+        overview,
+        changes,
+        reconcile,
+        reconcile_draft,
+        sparql,
+        releases,
+        health,
+    ):
         app.include_router(routes.router)
     app.router.routes.extend(tools.routes(app.state.tools, service))
+    if settings.metrics:
+        app.include_router(operation.router)
     if settings.console:
         app.include_router(console(share() / "api" / "console"))
     if settings.docs:
@@ -80,15 +99,22 @@ def create_app(engine: Engine | EngineHolder, settings: ServerSettings) -> FastA
     app.add_exception_handler(KGServiceError, problems.on_error)
     app.add_exception_handler(RequestValidationError, problems.on_invalid_request)
     app.add_exception_handler(HTTPException, problems.on_http_exception)
+    app.add_middleware(Gate, access=service.access)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.cors_origins),
             allow_methods=["GET", "POST", "PUT", "DELETE"],
-            allow_headers=["Content-Type", "If-None-Match", "X-Request-Id"],
-            expose_headers=["ETag", "X-Request-Id"],
+            allow_headers=["Authorization", "Content-Type", "If-None-Match", "X-API-Key", "X-Request-Id"],
+            expose_headers=["ETag", "X-Request-Id", "Retry-After", *RATE_HEADERS],
         )
-    app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(
+        Envelope,
+        max_body_bytes=settings.max_body_bytes,
+        body_timeout_s=settings.body_timeout_s,
+        metrics=service.metrics,
+        traces=Traces(settings.traces),
+    )
     return app
 
 
@@ -97,16 +123,49 @@ def open_app(settings: ServerSettings) -> FastAPI:
     return create_app(EngineHolder(ReleaseStore(settings.home / "releases"), settings.release), settings)
 
 
+def open_worker() -> FastAPI:
+    """The application of one of several worker processes: its settings are those of the environment."""
+    settings = ServerSettings.load()
+    logs.configure(settings.log_level, settings.log_format)
+    import torch
+
+    # Where cores are shared, two threads wait for each other for longer than a product of a small graph takes.
+    torch.set_num_threads(settings.compute_threads)
+    return open_app(settings)
+
+
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service: Service = app.state.service
+    poll_s = service.settings.release_poll_s
     await anyio.to_thread.run_sync(service.holder.refresh)
-    watch = asyncio.create_task(service.holder.watch(service.settings.release_poll_s))
+    await anyio.to_thread.run_sync(service.access.refresh)
+    service.access.warn()
+    watches = [
+        asyncio.create_task(again(poll_s, service.holder.refresh, "looking for a new release")),
+        asyncio.create_task(again(poll_s, service.access.refresh, "reading the keys")),
+    ]
+    if service.settings.metrics:
+        canary_s = service.settings.canary_s
+        watches.append(asyncio.create_task(again(canary_s, service.replay, "replaying the canaries", at_once=True)))
     try:
         async with tools.running(app.state.tools):
             yield
     finally:
-        watch.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watch
+        for watch in watches:
+            watch.cancel()
+        await asyncio.gather(*watches, return_exceptions=True)
+        service.access.close()
         await service.sparql.close()
+
+
+async def again(every_s: float, work: Callable[[], object], what: str, *, at_once: bool = False) -> None:
+    """Do something again and again, off the event loop; ends when it is cancelled."""
+    while True:
+        if not at_once:
+            await anyio.sleep(every_s)
+        at_once = False
+        try:
+            await anyio.to_thread.run_sync(work)
+        except Exception:  # a watch that dies would leave the server on old releases and keys for ever
+            logger.exception("%s failed", what)

@@ -2,14 +2,16 @@
 
 No question waits for company: a batch is whatever has gathered when the one before is done. Under load this turns many
 products of one row with the candidates into one product of many rows, which costs little more. One batch runs at a time:
-two would each be half as long. Other requests have the other threads.
+two would each be half as long. Other requests have the other threads. Of questions with different terms those come first
+whose oldest has waited longest; what several ask at once is asked once, and what nobody waits for any more is not asked.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -29,15 +31,23 @@ class Terms:
     engine: Engine
     k: int
     types: tuple[str, ...]
+    filters: tuple[str | tuple[str, str], ...]
     exclude_known: bool
     model: str | None
+    fuse: bool
     language: str
 
 
-@dataclass(frozen=True)
-class _Waiting:
-    question: Question
-    answer: asyncio.Future[bytes]
+@dataclass
+class _Asked:
+    """One question and all who wait for its answer."""
+
+    since: float
+    answers: list[asyncio.Future[bytes]] = field(default_factory=list)
+
+    @property
+    def wanted(self) -> bool:
+        return not all(answer.cancelled() for answer in self.answers)
 
 
 class Batches:
@@ -48,29 +58,44 @@ class Batches:
     """
 
     def __init__(self, workers: Workers) -> None:
-        self._workers = workers
-        self._waiting: dict[Terms, list[_Waiting]] = {}
+        self._workers, self._metrics = workers, workers.metrics
+        self._waiting: dict[Terms, dict[Question, _Asked]] = {}
         self._running: asyncio.Task[None] | None = None
+        self._each_s = 0.0
 
     async def ask(self, terms: Terms, question: Question) -> bytes:
         """One answer as JSON.
 
         Raises:
             KGServiceError: of this question; the others of its batch are answered all the same.
+            RequestProblem: too many wait already, or for too long.
         """
-        self._workers.check_waiting(sum(map(len, self._waiting.values())))
-        waiting = _Waiting(question, asyncio.get_running_loop().create_future())
-        self._waiting.setdefault(terms, []).append(waiting)
+        group = self._waiting.setdefault(terms, {})
+        asked = group.get(question)
+        if asked is None:
+            waiting = sum(map(len, self._waiting.values()))
+            try:
+                self._workers.check_waiting(waiting, waiting * self._each_s)
+            except Exception:
+                if not group:
+                    del self._waiting[terms]
+                raise
+            asked = group[question] = _Asked(time.perf_counter())
+        else:
+            self._metrics.merged.inc()
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        asked.answers.append(answer)
         self._start()
-        return await waiting.answer
+        return await answer
 
     def _start(self) -> None:
         if self._running is not None or not self._waiting:
             return
-        terms = next(iter(self._waiting))
-        gathered = self._waiting.pop(terms)
+        # Questions stand in the order they came, so that the first of a group is its oldest.
+        terms = min(self._waiting, key=lambda terms: next(iter(self._waiting[terms].values())).since)
+        gathered = list(self._waiting.pop(terms).items())
         if rest := gathered[MAX_BATCH:]:
-            self._waiting[terms] = rest  # at the end of the line, behind other terms
+            self._waiting[terms] = dict(rest)
         self._running = asyncio.create_task(self._answer(terms, gathered[:MAX_BATCH]))
         self._running.add_done_callback(self._ended)
 
@@ -78,19 +103,26 @@ class Batches:
         self._running = None
         self._start()
 
-    async def _answer(self, terms: Terms, batch: Sequence[_Waiting]) -> None:
-        batch = [waiting for waiting in batch if not waiting.answer.cancelled()]
+    async def _answer(self, terms: Terms, gathered: Sequence[tuple[Question, _Asked]]) -> None:
+        batch = [(question, asked) for question, asked in gathered if asked.wanted]
+        if not batch:
+            return
+        self._metrics.batch.observe(len(batch))
+        started = time.perf_counter()
+        outcomes: Sequence[bytes | Exception]
         try:
-            outcomes = await self._workers.run(lambda: _complete(terms, [waiting.question for waiting in batch]))
+            outcomes = await self._workers.run(lambda: _complete(terms, [question for question, _ in batch]))
         except Exception as error:
             outcomes = [error] * len(batch)
-        for waiting, outcome in zip(batch, outcomes, strict=True):
-            if waiting.answer.done():  # the client has gone
-                continue
-            if isinstance(outcome, Exception):
-                waiting.answer.set_exception(outcome)
-            else:
-                waiting.answer.set_result(outcome)
+        self._each_s += 0.1 * ((time.perf_counter() - started) / len(batch) - self._each_s)
+        for (_, asked), outcome in zip(batch, outcomes, strict=True):
+            for answer in asked.answers:
+                if answer.done():  # the client has gone
+                    continue
+                if isinstance(outcome, Exception):
+                    answer.set_exception(outcome)
+                else:
+                    answer.set_result(outcome)
 
 
 def _complete(terms: Terms, questions: Sequence[Question]) -> list[bytes | Exception]:
@@ -99,8 +131,9 @@ def _complete(terms: Terms, questions: Sequence[Question]) -> list[bytes | Excep
     except KGServiceError as error:
         if len(questions) == 1:
             return [error]
-    # One of them cannot be answered: each alone, so that the others are.
-    return [outcome for question in questions for outcome in _complete(terms, [question])]
+    # One of them cannot be answered: by halves, so that the others are.
+    half = len(questions) // 2
+    return [*_complete(terms, questions[:half]), *_complete(terms, questions[half:])]
 
 
 def _ask(terms: Terms, questions: Sequence[Question]) -> Sequence[object]:
@@ -108,7 +141,9 @@ def _ask(terms: Terms, questions: Sequence[Question]) -> Sequence[object]:
         questions,
         k=terms.k,
         types=terms.types,
+        filters=terms.filters,
         exclude_known=terms.exclude_known,
         model=terms.model,
+        fuse=terms.fuse,
         language=terms.language,
     )

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Strict, Tag, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Strict,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from kgservice.answers import MAX_K, MAX_PAIRS, MAX_STATEMENTS, Described, Pair, Question, Statement
+from kgservice.differences import MAX_QUESTIONS
 from kgservice.explain import MAX_SHOWN
 from kgservice.records import EntityRecord
 from kgservice.server.problems import RequestProblem
@@ -134,13 +147,46 @@ class QuestionBody(Closed):
         return Question(subject, self.relation, object, tuple(pair.pair() for pair in self.qualifiers))
 
 
+FILTER_HELP = "Only entities that are the subject of such a statement; of all, where there are several."
+
+
+class FilterBody(Closed):
+    """A statement without its subject."""
+
+    relation: Name = Field(description="What links the two.")
+    object: Name = Field(description="The entity that answers are linked to.")
+
+    def pair(self) -> tuple[str, str]:
+        """As the engine takes it."""
+        return self.relation, self.object
+
+
+Filter = Annotated[
+    Annotated[Name, Tag("text")] | Annotated[FilterBody, Tag("parts")],
+    Discriminator(lambda filter: "parts" if isinstance(filter, dict | FilterBody) else "text"),
+]
+Filters = Annotated[
+    list[Filter], Field(max_length=20, description=f"{FILTER_HELP} `RELATION=OBJECT`, or an object with the two.")
+]
+
+
+def filters_of(given: Sequence[str | FilterBody]) -> tuple[str | tuple[str, str], ...]:
+    """As the engine takes them."""
+    return tuple(one if isinstance(one, str) else one.pair() for one in given)
+
+
 class CompleteOptions(Closed):
     """How to answer."""
 
     k: K = 10
     types: Names = Field([], description=TYPE_HELP)
+    filters: Filters = []
     exclude_known: Flag = Field(True, description="Leave out what the graph states already; else it is marked `known`.")
     model: Model = None
+    fuse: Flag = Field(
+        False,
+        description="Have all calibrated models answer together, by what was learnt on validation questions of whom to believe.",
+    )
     language: Language = "en"
 
 
@@ -288,7 +334,6 @@ Mode = Annotated[
 ]
 
 
-FILTER_HELP = "Only entities that are the subject of such a statement; of all, where there are several."
 HIGHLIGHT_HELP = (
     "Tell where the words of the query stand in the matched name and the description, as parts of the text."
 )
@@ -311,20 +356,12 @@ class SearchQuery(Closed):
     highlight: bool = Field(False, description=HIGHLIGHT_HELP)
 
 
-class FilterBody(Closed):
-    """A statement without its subject."""
+class SearchOptions(Closed):
+    """How to search."""
 
-    relation: Name = Field(description="What links the two.")
-    object: Name = Field(description="The entity that matches are linked to.")
-
-
-class SearchBody(Closed):
-    """The body of `/v1/search`: many queries with the same options."""
-
-    queries: list[Sought] = Field(min_length=1, description="Answered in this order.")
     k: K = 10
     types: Names = Field([], description=TYPE_HELP)
-    filters: list[FilterBody] = Field([], max_length=20, description=FILTER_HELP)
+    filters: Filters = []
     language: Language = "en"
     mode: Mode = "auto"
     facets: Flag = Field(False, description=FACETS_HELP)
@@ -332,6 +369,18 @@ class SearchBody(Closed):
         [], description="Relations whose objects are counted among the best 1,000 matches."
     )
     highlight: Flag = Field(False, description=HIGHLIGHT_HELP)
+
+
+class SearchOne(SearchOptions):
+    """One query, as a line."""
+
+    query: Sought
+
+
+class SearchBody(SearchOptions):
+    """The body of `/v1/search`: many queries with the same options."""
+
+    queries: list[Sought] = Field(min_length=1, description="Answered in this order.")
 
 
 class EntityQuery(Closed):
@@ -414,6 +463,22 @@ class TypesBody(TypesOptions):
     )
 
 
+class DiffQuery(Closed):
+    """The query of `GET /v1/releases/{before}/diff/{after}`."""
+
+    k: int = Field(10, ge=1, le=MAX_K, description="Answers compared of each question.")
+    questions: int = Field(200, ge=1, le=MAX_QUESTIONS, description="How many are asked.")
+
+
+class SuggestQuery(Closed):
+    """The query of `GET /v1/suggest`."""
+
+    prefix: Sought
+    k: int = Field(10, ge=1, le=MAX_K, description="How many, the best first.")
+    type: list[str] = Field([], max_length=100, description=f"{TYPE_HELP} Repeatable.")
+    language: Language = "en"
+
+
 class NoQuery(Closed):
     """Takes no parameter."""
 
@@ -436,7 +501,7 @@ class JsonRequest(Request):
 
 
 class JsonRoute(APIRoute):
-    """A route that takes its body as `application/json` alone."""
+    """A route that takes its body as `application/json` alone, or in the forms that `OTHER_FORMS` has for it."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler over a `JsonRequest`."""
@@ -445,12 +510,35 @@ class JsonRoute(APIRoute):
         async def handle(request: Request) -> Response:
             if takes_body:
                 given = request.headers.get("content-type", "")
-                if given.partition(";")[0].strip().lower() != "application/json":
+                media = given.partition(";")[0].strip().lower()
+                others = OTHER_FORMS.get(self.operation_id or "", {})
+                if media in others:
+                    return await others[media](request)
+                if media != "application/json":
+                    expected = ", ".join(["application/json", *others])
                     raise RequestProblem(
                         "unsupported-media-type",
-                        f"Expected Content-Type: application/json, found {given[:100]!r}.",
-                        {"Accept-Post": "application/json"},
+                        f"Expected Content-Type: {expected}, found {given[:100]!r}.",
+                        {"Accept-Post": expected},
                     )
-            return await handler(JsonRequest(request.scope, request.receive))
+            request = JsonRequest(request.scope, request.receive)
+            if self.operation_id in SHORT_CUTS:
+                adapter, answer = SHORT_CUTS[self.operation_id]
+                body = None
+                with contextlib.suppress(orjson.JSONDecodeError, ValidationError):
+                    body = adapter.validate_python(orjson.loads(await request.body()))
+                if body is not None:
+                    return await answer(body, request)
+            return await handler(request)
 
         return handle
+
+
+Answering = Callable[[Request], Coroutine[Any, Any, Response]]
+
+OTHER_FORMS: dict[str, dict[str, Answering]] = {}
+"""By operation id and media type: who answers a body that is no JSON document. Route modules add theirs."""
+
+SHORT_CUTS: dict[str, tuple[TypeAdapter[Any], Callable[[Any, Request], Coroutine[Any, Any, Response]]]] = {}
+"""By operation id: how a sound body is read and answered without FastAPI's solving of dependencies, which takes as long as the
+answer; what is not sound goes its way, and is explained."""

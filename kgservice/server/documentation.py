@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from kgservice.server.access import RATE_HEADERS, needed
+from kgservice.server.bodies import OTHER_FORMS
+from kgservice.server.lines import ARROW, NDJSON
 from kgservice.server.problems import KINDS, MEDIA_TYPE, Problem
+from kgservice.store.keys import Scope
 
 DESCRIPTION = """\
 Completion, classification and search over a knowledge graph.
@@ -24,21 +28,35 @@ TAGS = [
     {"name": "reconciliation", "description": "Tables against the graph, as OpenRefine asks."},
     {"name": "sparql", "description": "The graph as RDF, and predictions within queries."},
     {"name": "releases", "description": "What is served, and how good it is."},
-    {"name": "health", "description": "For orchestrators."},
+    {"name": "health", "description": "For orchestrators and monitors."},
 ]
+
+SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, where the server asks for one."},
+    "header": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "The same in a header of its own.",
+    },
+}
 
 
 def responses(model: Any, description: str, *slugs: str) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route: its answer, and the problems it may meet."""
+    return {200: {"model": model, "description": description}, **problem_responses([*slugs, "internal-error"])}
+
+
+def problem_responses(slugs: Sequence[str]) -> dict[int | str, dict[str, Any]]:
+    """The problems that a route may meet, by status."""
     by_status: dict[int, list[str]] = {}
-    for slug in (*slugs, "internal-error"):
+    for slug in slugs:
         by_status.setdefault(KINDS[slug].status, []).append(slug)
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    found: dict[int | str, dict[str, Any]] = {
+    return {
         status: {"description": "; ".join(KINDS[slug].title for slug in kinds), "content": content}
         for status, kinds in sorted(by_status.items())
     }
-    return {200: {"model": model, "description": description}, **found}
 
 
 def finish(document: dict[str, Any]) -> dict[str, Any]:
@@ -50,7 +68,11 @@ def finish(document: dict[str, Any]) -> dict[str, Any]:
         _describe(schema)
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    for operation in _operations(document):
+    document["components"]["securitySchemes"] = SCHEMES
+    for path, method, operation in _operations(document):
+        _guard(operation, method, path)
+        if operation["operationId"] in OTHER_FORMS:
+            _other_forms(operation)
         if "HTTPValidationError" in str(operation["responses"].get("422")):  # FastAPI's guess; a path part cannot fail
             del operation["responses"]["422"]
         for response in operation["responses"].values():
@@ -59,9 +81,47 @@ def finish(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-def _operations(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for path in document["paths"].values():
-        yield from path.values()
+def _operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            yield path, method.upper(), operation
+
+
+def _other_forms(operation: dict[str, Any]) -> None:
+    """Say that questions may come, and answers go, as lines or as a table."""
+    operation["description"] += (
+        f"\n\nQuestions may also come as `{NDJSON}`, each line what would be the body of a single request, and each line of the "
+        f"answer its answer or the problem that it met. Many answers go out as lines with `Accept: {NDJSON}`, and as an Arrow "
+        f"IPC stream with `Accept: {ARROW}`."
+    )
+    operation["requestBody"]["content"][NDJSON] = {"schema": {"type": "string"}}
+    operation["responses"]["200"]["content"] |= {
+        NDJSON: {"schema": {"type": "string"}},
+        ARROW: {"schema": {"type": "string", "format": "binary"}},
+    }
+
+
+def _guard(operation: dict[str, Any], method: str, path: str) -> None:
+    """Say which scope an operation takes, and how it is refused."""
+    scope = needed(method, path)
+    if scope is None:
+        operation["security"] = []
+        return
+    operation["security"] = [{"bearer": []}, {"header": []}]
+    operation["description"] = (
+        f"{operation.get('description', '').rstrip()}\n\nScope, where keys are asked for: `{scope}`."
+    )
+    refusals = ["key-required", "invalid-key", "scope-too-small", "too-many-requests"]
+    if scope is not Scope.READ:
+        refusals.append("no-keys")
+    for status, response in problem_responses(refusals).items():
+        held = operation["responses"].get(str(status))
+        if held:
+            response = {**held, "description": f"{held['description']}; {response['description']}"}
+        operation["responses"][str(status)] = response
+    headers = {name: {"schema": {"type": "string"}, "description": "Where there is a limit."} for name in RATE_HEADERS}
+    refused = operation["responses"]["429"]
+    refused["headers"] = {**headers, "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
 
 
 def _describe(schema: dict[str, Any]) -> None:

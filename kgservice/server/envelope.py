@@ -11,7 +11,9 @@ import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from kgservice.server.metrics import Metrics
 from kgservice.server.problems import RequestProblem, respond
+from kgservice.server.traces import Traces
 
 logger = logging.getLogger("kgservice.server.requests")
 
@@ -23,6 +25,8 @@ _HEADERS = {
 }
 
 
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+"""Others are counted as one: a client may send any."""
 _DRAINED_BYTES = 16 << 20
 _DRAINING_S = 2.0
 
@@ -33,10 +37,15 @@ class Envelope:
     Args:
         app: what answers.
         max_body_bytes: a longer body is refused with 413, also where its length is not announced.
+        body_timeout_s: a body that takes longer to arrive is refused with 408.
+        metrics, traces: where requests are counted and traced.
     """
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
-        self.app, self.max_body_bytes = app, max_body_bytes
+    def __init__(
+        self, app: ASGIApp, *, max_body_bytes: int, body_timeout_s: float, metrics: Metrics, traces: Traces
+    ) -> None:
+        self.app, self.max_body_bytes, self.body_timeout_s = app, max_body_bytes, body_timeout_s
+        self._metrics, self._traces = metrics, traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -69,7 +78,8 @@ class Envelope:
                 if "expect" not in headers:  # else nothing was sent yet
                     await _drain(receive)
                 raise self._too_large()
-            await self.app(scope, self._counted(receive), send_wrapped)
+            with self._traces.span(f"{method} request", request_id=request_id):
+                await self.app(scope, self._counted(receive), send_wrapped)
         except RequestProblem as problem:
             response = respond(problem.slug, problem.detail, request_id, headers=problem.headers)
             await response(scope, receive, send_wrapped)
@@ -80,19 +90,34 @@ class Envelope:
             response = respond("internal-error", "Something went wrong on the server's side.", request_id)
             await response(scope, receive, send_wrapped)
         finally:
-            took_ms = (time.perf_counter() - started) * 1e3
+            took_s = time.perf_counter() - started
             path = getattr(scope.get("route"), "path", "-")  # the template: no query text, no names of entities
-            logger.info("%s %s %d %.1f ms %s", method, path, status, took_ms, request_id)
+            self._metrics.requests.labels(method if method in _METHODS else "-", path, status).observe(took_s)
+            if logger.isEnabledFor(logging.INFO):
+                ms = round(took_s * 1e3, 1)
+                fields = {"method": method, "route": path, "status": status, "ms": ms, "request_id": request_id}
+                logger.info("%s %s %d %.1f ms %s", method, path, status, ms, request_id, extra=fields)
 
     def _counted(self, receive: Receive) -> Receive:
-        size = 0
+        size, whole, until = 0, False, time.monotonic() + self.body_timeout_s
 
         async def counting() -> Message:
-            nonlocal size
-            message = await receive()
+            nonlocal size, whole
+            if whole:  # what comes now is that the client has gone, whenever that is
+                return await receive()
+            try:
+                with anyio.fail_after(max(0.0, until - time.monotonic())):
+                    message = await receive()
+            except TimeoutError:
+                raise RequestProblem(
+                    "body-too-slow",
+                    f"The request body did not arrive within {self.body_timeout_s:g} s.",
+                    {"Connection": "close"},
+                ) from None
             size += len(message.get("body", b""))
+            whole = not message.get("more_body")
             if size > self.max_body_bytes:
-                if message.get("more_body"):
+                if not whole:
                     await _drain(receive)
                 raise self._too_large()
             return message

@@ -9,9 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-import anyio
-import anyio.to_thread
-
 from kgservice.engine import Engine
 from kgservice.errors import DataError, KGServiceError
 from kgservice.release import Release, ReleaseStore
@@ -83,6 +80,19 @@ class EngineHolder:
     def serving(self) -> str | None:
         """The id of the release that serves."""
         return self._engine.release.id if self._engine else None
+
+    def open(self, id: str) -> Engine:
+        """The engine over a release: the one that serves, or another opened beside it, with what was put.
+
+        Raises:
+            UnknownRelease: there is none of this id.
+            CorruptRelease: it is damaged.
+        """
+        if id == self.serving:
+            return self.engine
+        changes = self.journal.changes()
+        engine = Engine.open(self.store.get(id))
+        return engine.revised(changes) if changes.revision else engine
 
     def change(self, puts: Mapping[str, str], erased: Sequence[str] = ()) -> Engine:
         """Write changes to the journal, and serve them.
@@ -161,15 +171,6 @@ class EngineHolder:
         self._engine = self._engine.revised(self.journal.changes(self._engine.changes)).grow()
         logger.info("release %s serves", self._engine.release_name)
         return True
-
-    async def watch(self, poll_s: float) -> None:
-        """Look at CURRENT and the journal again and again, off the event loop; ends when it is cancelled."""
-        while True:
-            await anyio.sleep(poll_s)
-            try:
-                await anyio.to_thread.run_sync(self.refresh)
-            except Exception:  # a watch that dies would leave the server on an old release for ever
-                logger.exception("looking for a new release failed")
 
     def _stamp(self) -> Stamp | None:
         """What is to be served, and when that was last said; None where nothing is."""

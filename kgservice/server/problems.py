@@ -83,6 +83,7 @@ KINDS = {
         Kind("not-found", 404, "Not found", "The page at /api lists what this server answers."),
         Kind("method-not-allowed", 405, "Method not allowed", "The `Allow` header lists the methods that are."),
         Kind("malformed-json", 400, "Malformed JSON", "Send one JSON document in UTF-8; NaN is not JSON."),
+        Kind("body-too-slow", 408, "Body too slow", "Send the whole body within the time that this server gives it."),
         Kind("body-too-large", 413, "Body too large", "Send fewer questions at once."),
         Kind("unsupported-media-type", 415, "Unsupported media type", "Send `Content-Type: application/json`."),
         Kind("invalid-request", 422, "Invalid request", "`errors` names each field; /openapi.json describes them all."),
@@ -108,6 +109,13 @@ KINDS = {
         Kind("store-not-ready", 503, "Store not ready", "Try again after the seconds in `Retry-After`."),
         Kind("erased", 409, "Erased", "What was erased stays so; put the entity under another name."),
         Kind("read-only", 403, "Read-only", "This server takes no changes: it was started with KGSERVICE_READ_ONLY."),
+        Kind(
+            "key-required", 401, "Key required", "Send `Authorization: Bearer KEY`; whoever runs the server makes keys."
+        ),
+        Kind("invalid-key", 401, "Invalid key", "Ask whoever runs the server for another key."),
+        Kind("scope-too-small", 403, "Scope too small", "Ask whoever runs the server for a key that may do this."),
+        Kind("no-keys", 403, "No keys", "Make a key: `kgservice key add NAME --scope write`."),
+        Kind("too-many-requests", 429, "Too many requests", "Try again after the seconds in `Retry-After`."),
         Kind("overloaded", 503, "Overloaded", "Try again after the seconds in `Retry-After`."),
         Kind("no-release", 503, "No release", "Build one: `kgservice demo --no-serve`. The server opens it."),
         Kind("unavailable", 503, "Unavailable", "A file of the release cannot be read; the server's log names it."),
@@ -171,16 +179,25 @@ def respond(
 
 async def on_error(request: Request, error: Exception) -> Response:
     """The response to an error of kgservice's own tree."""
+    return respond_error(error, request_id_of(request))
+
+
+def respond_error(error: Exception, request_id: str) -> Response:
+    """The same, where there is no request at hand.
+
+    Raises:
+        Exception: the error itself, where it is none that a client may meet.
+    """
     slug = next((_OF_ERROR[cls] for cls in type(error).__mro__ if cls in _OF_ERROR), None)
     if slug is None:
         raise error
     slug = getattr(error, "slug", slug)
     detail = str(error)
     if slug == "unavailable":  # the message names files of this machine: for the log, not for the world
-        logger.error("request %s: %s: %s", request_id_of(request), type(error).__name__, error)
-        detail = f"The release cannot be read. The server's log tells more under request {request_id_of(request)}."
+        logger.error("request %s: %s: %s", request_id, type(error).__name__, error)
+        detail = f"The release cannot be read. The server's log tells more under request {request_id}."
     closest = error.closest if isinstance(error, errors.UnknownName) else None
-    return respond(slug, detail, request_id_of(request), closest=closest)
+    return respond(slug, detail, request_id, closest=closest)
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:
@@ -209,16 +226,21 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
 async def on_invalid_request(request: Request, error: Exception) -> Response:
     """The response to a body or parameters that do not fit their description."""
     assert isinstance(error, RequestValidationError)
-    found = [_field_error(problem) for problem in error.errors()]
+    return respond_invalid(error.errors(), request_id_of(request))
+
+
+def respond_invalid(faults: Sequence[Any], request_id: str) -> Response:
+    """The same for what pydantic found."""
+    found = [_field_error(problem) for problem in faults]
     detail = " ".join(f"{one.field}: {one.message}{'' if one.message.endswith('?') else '.'}" for one in found[:3])
     if len(found) > 3:
         detail += f" And {len(found) - 3} more."
     closest = [name for one in found for name in one.closest] or None
-    return respond("invalid-request", detail, request_id_of(request), closest=closest, errors=found[:100])
+    return respond("invalid-request", detail, request_id, closest=closest, errors=found[:100])
 
 
 def _field_error(problem: Mapping[str, Any]) -> FieldError:
-    parts = [part for part in problem["loc"] if part not in ("one", "many", "named", "described")]
+    parts = [part for part in problem["loc"] if part not in ("one", "many", "named", "described", "text", "parts")]
     where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).removeprefix(".")
     context = problem.get("ctx") or {}
     message = str(context.get("text") or problem["msg"]).removeprefix("Value error, ").rstrip(".")

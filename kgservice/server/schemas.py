@@ -123,6 +123,19 @@ class Releases:
 
 
 @dataclass(frozen=True)
+class Activated:
+    """What is current now.
+
+    Attributes:
+        current: the id that CURRENT names.
+        serving: the id this server answers from; another one where the current one was refused.
+    """
+
+    current: str
+    serving: str | None
+
+
+@dataclass(frozen=True)
 class Health:
     """Whether the server works.
 

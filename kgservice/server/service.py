@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
@@ -12,9 +14,12 @@ from fastapi import Depends, Request, Response
 from kgservice import __version__
 from kgservice.engine import Engine
 from kgservice.errors import InvalidQuestion
+from kgservice.server.access import Access
 from kgservice.server.batching import Batches
 from kgservice.server.holder import EngineHolder
+from kgservice.server.metrics import Metrics
 from kgservice.server.once import Once
+from kgservice.server.problems import RequestProblem
 from kgservice.server.settings import ServerSettings
 from kgservice.server.work import Workers
 from kgservice.sparql.endpoint import Endpoint
@@ -29,13 +34,16 @@ class Service:
     holder: EngineHolder
     workers: Workers
     batches: Batches
+    access: Access
+    metrics: Metrics
     once: Once
     sparql: Endpoint
 
     @classmethod
     def over(cls, holder: EngineHolder, settings: ServerSettings) -> Self:
         """The parts as the settings want them."""
-        workers = Workers(settings.threads, settings.max_waiting)
+        metrics = Metrics()
+        workers = Workers(settings.threads, settings.max_waiting, settings.max_wait_s, metrics)
         limits = Limits(
             timeout_s=settings.sparql_timeout_s,
             max_rows=settings.sparql_max_rows,
@@ -46,13 +54,21 @@ class Service:
             federated=settings.sparql_federated,
         )
         endpoint = Endpoint(settings.home / "sparql", limits, settings.sparql_predictions)
-        once = Once(Workers(1, settings.max_waiting))
-        return cls(settings, holder, workers, Batches(workers), once, endpoint)
+        once = Once(Workers(1, settings.max_waiting, math.inf, metrics))  # who wants what takes long waits for it
+        return cls(settings, holder, workers, Batches(workers), Access(settings), metrics, once, endpoint)
 
     @property
     def engine(self) -> Engine:
         """The engine that serves now; take it once per request."""
         return self.holder.engine
+
+    def replay(self) -> None:
+        """Note what serves, and which share of its canaries is answered as when it was made."""
+        if self.holder.serving is None:
+            return
+        engine = self.engine
+        self.metrics.serves(engine.release.id, engine.revision)
+        self.metrics.canary_recall.set(engine.canary_recall())
 
     async def answer(self, ask: Callable[[], Any]) -> Response:
         """Ask and write the answer as JSON, both off the event loop."""
@@ -60,10 +76,10 @@ class Service:
 
     async def answer_once(self, request: Request, engine: Engine, ask: Callable[[], Any]) -> Response:
         """Like `answer`, for what stays the same within a revision of a release: 304 where the client has it."""
-        tag = f'W/"{engine.release_name}-{__version__}"'
+        tag = tag_of(request, engine.release_name)
         headers = {"ETag": tag, "Cache-Control": "no-cache"}
-        given = [part.strip() for part in request.headers.get("if-none-match", "").split(",")]
-        if tag in given:
+        given = [part.strip().removeprefix("W/") for part in request.headers.get("if-none-match", "").split(",")]
+        if tag in given or "*" in given:
             return Response(status_code=304, headers=headers)
         response = await self.answer(ask)
         response.headers.update(headers)
@@ -86,6 +102,15 @@ class Service:
                 f"{count * k:,}. Send fewer at once"
             )
 
+    def check_writable(self) -> None:
+        """Refuse changes where the operator wants none.
+
+        Raises:
+            RequestProblem: this server is read-only.
+        """
+        if self.settings.read_only:
+            raise RequestProblem("read-only", "This server takes no changes.")
+
     def check_explained(self, count: int) -> None:
         """Hold a request for explanations, each of which costs as much as many answers, to its own limit.
 
@@ -96,6 +121,14 @@ class Service:
             raise InvalidQuestion(
                 f"A request may have {self.settings.max_explained:,} statements explained, this one has {count:,}"
             )
+
+
+def tag_of(request: Request, release: str) -> str:
+    """A strong ETag: of what answers, `id@revision` and the version of the code, and of all that the request asks."""
+    asked = b"\n".join(
+        [release.encode(), __version__.encode(), request.scope["raw_path"], request.scope["query_string"]]
+    )
+    return f'"{hashlib.blake2b(asked, digest_size=16).hexdigest()}"'
 
 
 def json_response(content: bytes) -> Response:

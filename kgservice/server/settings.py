@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from kgservice import resources
 from kgservice.answers import MAX_K, MAX_STATEMENTS
@@ -30,6 +30,7 @@ class ServerSettings(BaseModel):
     release: str | None = Field(None, description="Release to serve; by default CURRENT, followed as it changes.")
     release_poll_s: float = Field(1.0, gt=0, le=3600, description="Seconds between looks at CURRENT.")
     max_body_bytes: int = Field(1 << 20, ge=1, description="Longest request body.")
+    body_timeout_s: float = Field(30.0, gt=0, description="Seconds that a request body may take to arrive.")
     max_bulk: int = Field(1000, ge=1, description="Questions or statements in one request.")
     max_k: int = Field(MAX_K, ge=1, le=MAX_K, description="Candidates or matches per question.")
     max_candidates: int = Field(100_000, ge=1, description="Candidates in one request: questions times k.")
@@ -41,7 +42,25 @@ class ServerSettings(BaseModel):
         1, ge=1, le=256, description="Threads within one product of matrices; more pay from millions of entities on."
     )
     max_waiting: int = Field(1000, ge=0, description="Requests that may wait for a thread; more get a 503.")
+    max_wait_s: float = Field(
+        10.0, gt=0, description="Seconds that a request may be expected to wait; else it gets a 503."
+    )
     ready_timeout_s: float = Field(5.0, gt=0, description="Seconds that /readyz gives its question.")
+    workers: int = Field(1, ge=1, le=256, description="Processes that answer; they share mapped files.")
+    drain_s: float = Field(30.0, ge=0, le=3600, description="Seconds that open requests have after SIGTERM.")
+    keys: Literal["auto", "required", "off"] = Field(
+        "auto",
+        description="Whether API keys are asked for: `auto` as soon as one exists, while changes are refused where the server "
+        "listens beyond its own machine; `off` where something else guards it.",
+    )
+    open_reads: bool = Field(False, description="Answer questions without a key; changes still take one.")
+    rate_per_minute: int = Field(0, ge=0, description="Requests of one key, or of one address without; 0 for no limit.")
+    database_url: SecretStr | None = Field(
+        None, description="`postgresql://…` for keys, jobs and reviews; by default a file beside the releases."
+    )
+    metrics: bool = Field(True, description="Serve /metrics.")
+    canary_s: float = Field(60.0, gt=0, description="Seconds between replays of the release's canaries for /metrics.")
+    traces: bool = Field(False, description="Send OpenTelemetry spans, where the extra `traces` is installed.")
     read_only: bool = Field(False, description="Take no changes: neither put nor erase entities.")
     sparql_timeout_s: float = Field(10.0, gt=0, le=3600, description="Seconds until a SPARQL query is stopped.")
     sparql_max_rows: int = Field(100_000, ge=1, description="Rows of a SPARQL result.")
@@ -58,6 +77,7 @@ class ServerSettings(BaseModel):
     docs: bool = Field(True, description="Serve the page of endpoints at /api, and /openapi.json.")
     console: bool = Field(True, description="Serve the console at /; without it / is the page of endpoints.")
     cors_origins: tuple[str, ...] = Field((), description="Web origins that browsers may call from, comma-separated.")
+    log_format: Literal["text", "json"] = Field("text", description="How log lines are written.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
 
     @field_validator("cors_origins", mode="before")
@@ -65,7 +85,7 @@ class ServerSettings(BaseModel):
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("release", mode="before")
+    @field_validator("release", "database_url", mode="before")
     @classmethod
     def _empty_is_none(cls, value: Any) -> Any:
         return value or None
@@ -107,4 +127,5 @@ def _suggestion(variable: str, settings: type[BaseModel]) -> str:
 
 def _explain(problem: Any) -> str:
     name = str(problem["loc"][0]) if problem["loc"] else "settings"
-    return f"{PREFIX}{name.upper()}: {problem['msg'].removeprefix('Value error, ')} (found {problem['input']!r})."
+    found = "" if name == "database_url" else f" (found {problem['input']!r})"
+    return f"{PREFIX}{name.upper()}: {problem['msg'].removeprefix('Value error, ')}{found}."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from functools import cached_property
 from typing import TypeVar
@@ -9,9 +11,11 @@ from typing import TypeVar
 import anyio
 import anyio.to_thread
 
+from kgservice.server.metrics import Metrics
 from kgservice.server.problems import RequestProblem
 
 T = TypeVar("T")
+LONGEST_RETRY_S = 60
 
 
 class Workers:
@@ -20,10 +24,13 @@ class Workers:
     Args:
         threads: pieces of work done at the same time.
         max_waiting: requests that may wait for a thread.
+        max_wait_s: what a request may be expected to wait; where it is more, it is told to come later.
+        metrics: where waits and work are counted.
     """
 
-    def __init__(self, threads: int, max_waiting: int) -> None:
-        self.threads, self.max_waiting = threads, max_waiting
+    def __init__(self, threads: int, max_waiting: int, max_wait_s: float, metrics: Metrics) -> None:
+        self.threads, self.max_waiting, self.max_wait_s, self.metrics = threads, max_waiting, max_wait_s, metrics
+        self._each_s = 0.0
 
     @cached_property
     def _limiter(self) -> anyio.CapacityLimiter:
@@ -33,17 +40,45 @@ class Workers:
         """Do `work` in a thread.
 
         Raises:
-            RequestProblem: too many wait already.
+            RequestProblem: too many wait already, or for too long.
         """
-        self.check_waiting(self._limiter.statistics().tasks_waiting)
-        # Abandoned when the client goes or time is up: the thread ends its work, and nobody waits for it.
-        return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._limiter)
+        waiting = self._limiter.statistics().tasks_waiting
+        self.check_waiting(waiting, (waiting + 1) * self._each_s / self.threads if waiting else 0.0)
+        asked = time.perf_counter()
 
-    def check_waiting(self, waiting: int) -> None:
-        """Turn a request away while `max_waiting` others wait: late answers help nobody.
+        def timed() -> T:
+            started = time.perf_counter()
+            self.metrics.stages.labels("wait").observe(started - asked)
+            try:
+                return work()
+            finally:
+                took = time.perf_counter() - started
+                self.metrics.stages.labels("answer").observe(took)
+                self._each_s += 0.1 * (took - self._each_s)
+
+        self.metrics.waiting.inc(waiting > 0)
+        try:
+            # Abandoned when the client goes or time is up: the thread ends its work, and nobody waits for it.
+            return await anyio.to_thread.run_sync(timed, abandon_on_cancel=True, limiter=self._limiter)
+        finally:
+            self.metrics.waiting.dec(waiting > 0)
+
+    def check_waiting(self, waiting: int, expected_s: float = 0.0) -> None:
+        """Turn a request away while too many wait, or those that do take too long: late answers help nobody.
+
+        Args:
+            waiting: how many wait before it.
+            expected_s: until it would be answered, as things go.
 
         Raises:
             RequestProblem: 503, to be tried again after `Retry-After`.
         """
-        if waiting >= self.max_waiting:
-            raise RequestProblem("overloaded", f"{waiting:,} requests are waiting already.", {"Retry-After": "1"})
+        if waiting < self.max_waiting and expected_s <= self.max_wait_s:
+            return
+        many = waiting >= self.max_waiting
+        self.metrics.refused.labels("queue" if many else "wait").inc()
+        detail = f"{waiting:,} requests are waiting already" + (
+            "." if many else f", for {expected_s:.1f} s as things go."
+        )
+        after = min(LONGEST_RETRY_S, max(1, math.ceil(expected_s - self.max_wait_s)))
+        raise RequestProblem("overloaded", detail, {"Retry-After": str(after)})

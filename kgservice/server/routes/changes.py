@@ -14,7 +14,6 @@ from kgservice.errors import InvalidQuestion
 from kgservice.records import EntityRecord
 from kgservice.server.bodies import Id, JsonRoute, RecordBody, RecordsBody
 from kgservice.server.documentation import responses
-from kgservice.server.problems import RequestProblem
 from kgservice.server.schemas import Put
 from kgservice.server.service import Service, ServiceOf, json_response
 
@@ -69,7 +68,7 @@ async def put_entity(
     Nothing is trained: its vector is made of its text, where a model reads texts, and of its statements. It survives restarts
     and new releases, until it is erased or a release holds an entity of that name itself.
     """
-    _writable(service)
+    service.check_writable()
     done = await service.workers.run(lambda: _put(service, [(id, body)]))
     return Response(orjson.dumps(done), 201 if done.created else 200, media_type="application/json")
 
@@ -82,7 +81,7 @@ async def put_entity(
 )
 async def put_entities(body: Annotated[RecordsBody, Body(openapi_examples=_MANY)], service: ServiceOf) -> Response:
     """As for one entity; they are put together or not at all."""
-    _writable(service)
+    service.check_writable()
     service.check_size("entities", len(body.entities))
     pairs = [(one.id, one) for one in body.entities]
     return json_response(orjson.dumps(await service.workers.run(lambda: _put(service, pairs))))
@@ -106,7 +105,7 @@ async def erase_entity(id: EntityId, service: ServiceOf) -> Response:
 
     The files of releases keep their bytes until `kgservice release purge` rewrites them.
     """
-    _writable(service)
+    service.check_writable()
     await service.workers.run(lambda: service.holder.change({}, [service.engine.erasable(id)]))
     return Response(status_code=204)
 
@@ -127,8 +126,3 @@ def _checked(engine: Engine, place: int, id: str, body: RecordBody) -> EntityRec
         return engine.record(body.record(id))
     except InvalidQuestion as error:
         raise InvalidQuestion(f"entity {place}: {error}") from error
-
-
-def _writable(service: Service) -> None:
-    if service.settings.read_only:
-        raise RequestProblem("read-only", "This server takes no changes.")

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Query, Request, Response
 from fastapi.openapi.models import Example
+from pydantic import TypeAdapter
 
 from kgservice.answers import Described, EntityPage, LikeAnswer, SearchResult, TypesAnswer
 from kgservice.engine import Engine
 from kgservice.errors import InvalidQuestion
 from kgservice.server.bodies import (
+    OTHER_FORMS,
     EntityQuery,
     JsonRoute,
     SearchBody,
+    SearchOne,
+    SearchOptions,
     SearchQuery,
     SimilarQuery,
+    SuggestQuery,
     TypesBody,
     TypesOptions,
     TypesQuery,
+    filters_of,
 )
 from kgservice.server.documentation import responses
+from kgservice.server.lines import NDJSON, Lines, Row, answer_lines, answer_many
 from kgservice.server.schemas import SearchResults, TypesAnswers
 from kgservice.server.service import ServiceOf
 
@@ -94,6 +102,23 @@ async def search(query: Annotated[SearchQuery, Query()], request: Request, servi
     )
 
 
+@router.get(
+    "/suggest",
+    operation_id="suggest",
+    summary="How may a name go on?",
+    responses=responses(
+        SearchResult, "Entities with such a name.", "unknown-type", "invalid-request", "invalid-question", *_BUSY
+    ),
+)
+async def suggest(query: Annotated[SuggestQuery, Query()], request: Request, service: ServiceOf) -> Response:
+    """Entities one of whose names begins with what was typed so far: no typing error is forgiven, no meaning searched."""
+    service.check_size("queries", 1, query.k)
+    engine = service.engine
+    return await service.answer_once(
+        request, engine, lambda: engine.suggest(query.prefix, k=query.k, types=query.type, language=query.language)
+    )
+
+
 @router.post(
     "/search",
     operation_id="searchMany",
@@ -109,27 +134,37 @@ async def search(query: Annotated[SearchQuery, Query()], request: Request, servi
     ),
 )
 async def search_many(
-    body: Annotated[SearchBody, Body(openapi_examples=_SEARCH_EXAMPLES)], service: ServiceOf
+    body: Annotated[SearchBody, Body(openapi_examples=_SEARCH_EXAMPLES)], request: Request, service: ServiceOf
 ) -> Response:
     """As for one query; all are read together, which is several times faster where meaning is searched."""
     counted = body.facets or bool(body.facet_by)
     service.check_size("queries", len(body.queries), service.settings.max_k if counted else body.k)
     engine = service.engine
-    return await service.answer(
-        lambda: SearchResults(
-            engine.search_many(
-                body.queries,
-                k=body.k,
-                types=body.types,
-                filters=[(one.relation, one.object) for one in body.filters],
-                language=body.language,
-                mode=body.mode,
-                facets=body.facets,
-                facet_by=body.facet_by,
-                highlight=body.highlight,
-            )
-        )
+    options = _options(body)
+    return await answer_many(
+        SEARCH_LINES, request, service, lambda: engine.search_many(body.queries, **options), SearchResults
     )
+
+
+def _options(body: SearchOptions) -> dict[str, Any]:
+    shared = body.model_dump(include={"k", "types", "language", "mode", "facets", "facet_by", "highlight"})
+    return {**shared, "filters": filters_of(body.filters)}
+
+
+def _ask_search(engine: Engine, bodies: Sequence[SearchOne]) -> Sequence[SearchResult]:
+    return engine.search_many([body.query for body in bodies], **_options(bodies[0]))
+
+
+def _match_rows(result: SearchResult) -> Iterable[Row]:
+    for rank, match in enumerate(result.matches, start=1):
+        values = {name: getattr(match, name) for name in ("id", "label", "description", "score", "matched", "kind")}
+        yield {"rank": rank, **values, "release": result.release}
+
+
+SEARCH_LINES = Lines(
+    TypeAdapter(SearchOne), _ask_search, lambda body: repr(_options(body)), lambda body: body.k, _match_rows
+)
+OTHER_FORMS["searchMany"] = {NDJSON: partial(answer_lines, SEARCH_LINES)}
 
 
 @router.get(

@@ -2,22 +2,85 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Response
+from fastapi import APIRouter, Body, Request, Response
 from fastapi.openapi.models import Example
+from pydantic import TypeAdapter
 
 from kgservice.answers import Answer, Verdict
+from kgservice.engine import Engine
 from kgservice.server.batching import Terms
-from kgservice.server.bodies import ClassifyBody, ClassifyMany, CompleteBody, CompleteMany, JsonRoute
+from kgservice.server.bodies import (
+    OTHER_FORMS,
+    SHORT_CUTS,
+    ClassifyBody,
+    ClassifyMany,
+    ClassifyOne,
+    CompleteBody,
+    CompleteMany,
+    CompleteOne,
+    JsonRoute,
+    filters_of,
+)
 from kgservice.server.documentation import responses
+from kgservice.server.lines import NDJSON, Lines, Row, answer_lines, answer_many
 from kgservice.server.schemas import Answers, Verdicts
-from kgservice.server.service import ServiceOf, json_response
+from kgservice.server.service import ServiceOf, json_response, service_of
 
 router = APIRouter(prefix="/v1", tags=["questions"], route_class=JsonRoute)
 
 _BODY = ("malformed-json", "body-too-large", "unsupported-media-type", "invalid-request", "invalid-question")
 _BUSY = ("overloaded", "no-release", "unavailable")
+
+
+def _complete_terms(body: CompleteOne) -> tuple[object, ...]:
+    return tuple(sorted(_complete_options(body).items()))
+
+
+def _complete_options(body: CompleteOne | CompleteMany) -> dict[str, Any]:
+    return {
+        "k": body.k,
+        "types": tuple(body.types),
+        "filters": filters_of(body.filters),
+        "exclude_known": body.exclude_known,
+        "model": body.model,
+        "fuse": body.fuse,
+        "language": body.language,
+    }
+
+
+def _ask_complete(engine: Engine, bodies: Sequence[CompleteOne]) -> Sequence[Answer]:
+    return engine.complete([body.question() for body in bodies], **_complete_options(bodies[0]))
+
+
+def _candidate_rows(answer: Answer) -> Iterable[Row]:
+    for one in answer.candidates:
+        yield {**asdict(one), "model": answer.model, "release": answer.release}
+
+
+COMPLETE_LINES = Lines(TypeAdapter(CompleteOne), _ask_complete, _complete_terms, lambda body: body.k, _candidate_rows)
+
+
+def _ask_classify(engine: Engine, bodies: Sequence[ClassifyOne]) -> Sequence[Verdict]:
+    statements = [body.statement() for body in bodies]
+    return engine.classify(statements, model=bodies[0].model, language=bodies[0].language)
+
+
+def _verdict_rows(verdict: Verdict) -> Iterable[Row]:
+    parts = {name: getattr(verdict, name).id for name in ("subject", "relation", "object")}
+    values = {
+        name: getattr(verdict, name) for name in ("score", "probability", "decision", "known", "model", "release")
+    }
+    yield parts | values
+
+
+CLASSIFY_LINES = Lines(
+    TypeAdapter(ClassifyOne), _ask_classify, lambda body: (body.model, body.language), lambda body: 1, _verdict_rows
+)
 
 _COMPLETE_EXAMPLES: dict[str, Example] = {
     "object": {
@@ -104,7 +167,7 @@ _CLASSIFY_EXAMPLES: dict[str, Example] = {
     ),
 )
 async def complete(
-    body: Annotated[CompleteBody, Body(openapi_examples=_COMPLETE_EXAMPLES)], service: ServiceOf
+    body: Annotated[CompleteBody, Body(openapi_examples=_COMPLETE_EXAMPLES)], request: Request
 ) -> Response:
     """Leave out exactly one of `subject`, `relation`, `object` and a qualifier's `value`.
 
@@ -120,14 +183,24 @@ async def complete(
     Candidates that the graph states already are left out unless `exclude_known` is false. Where one question of many
     cannot be answered, none is, and the problem says which name is unknown.
     """
-    options = {"types": tuple(body.types), **body.model_dump(include={"k", "exclude_known", "model", "language"})}
+    return await _complete(body, request)
+
+
+async def _complete(body: CompleteOne | CompleteMany, request: Request) -> Response:
+    service = service_of(request)
     engine = service.engine
+    options = _complete_options(body)
     if isinstance(body, CompleteMany):
         service.check_size("questions", len(body.questions), body.k)
         questions = [question.question() for question in body.questions]
-        return await service.answer(lambda: Answers(engine.complete(questions, **options)))
+        return await answer_many(
+            COMPLETE_LINES, request, service, lambda: engine.complete(questions, **options), Answers
+        )
     service.check_size("questions", 1, body.k)
     return json_response(await service.batches.ask(Terms(engine, **options), body.question()))
+
+
+SHORT_CUTS["complete"] = TypeAdapter(CompleteBody), _complete
 
 
 @router.post(
@@ -143,7 +216,7 @@ async def complete(
     ),
 )
 async def classify(
-    body: Annotated[ClassifyBody, Body(openapi_examples=_CLASSIFY_EXAMPLES)], service: ServiceOf
+    body: Annotated[ClassifyBody, Body(openapi_examples=_CLASSIFY_EXAMPLES)], request: Request, service: ServiceOf
 ) -> Response:
     """Send one statement, or many `statements` with shared options.
 
@@ -151,13 +224,16 @@ async def classify(
     `reject_to`, and to abstain between: the bounds of its relation, beyond which validation statements were told right often
     enough. All are null where the model is not calibrated. `known` says whether the graph states it.
     """
-    many = isinstance(body, ClassifyMany)
+    engine = service.engine
+    options: dict[str, Any] = {"model": body.model, "language": body.language}
     statements = [one.statement() for one in (body.statements if isinstance(body, ClassifyMany) else [body])]
     service.check_size("statements", len(statements))
-    engine = service.engine
+    if isinstance(body, ClassifyMany):
+        return await answer_many(
+            CLASSIFY_LINES, request, service, lambda: engine.classify(statements, **options), Verdicts
+        )
+    return await service.answer(lambda: engine.classify(statements, **options)[0])
 
-    def ask() -> Verdict | Verdicts:
-        verdicts = engine.classify(statements, model=body.model, language=body.language)
-        return Verdicts(verdicts) if many else verdicts[0]
 
-    return await service.answer(ask)
+OTHER_FORMS["complete"] = {NDJSON: partial(answer_lines, COMPLETE_LINES)}
+OTHER_FORMS["classify"] = {NDJSON: partial(answer_lines, CLASSIFY_LINES)}

@@ -1,23 +1,29 @@
-"""`GET /v1/releases`, one of them, and the report of the one that serves."""
+"""`/v1/releases`: which there are, which serves, what another answers differently; and the report of the one that serves."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Query, Response
 
+from kgservice.differences import Difference, difference
 from kgservice.errors import CorruptRelease, UnknownRelease
 from kgservice.release import Release
+from kgservice.server.bodies import DiffQuery
 from kgservice.server.documentation import responses
 from kgservice.server.holder import EngineHolder
 from kgservice.server.problems import RequestProblem
-from kgservice.server.schemas import ModelSummary, Releases, ReleaseSummary
-from kgservice.server.service import ServiceOf
+from kgservice.server.schemas import Activated, ModelSummary, Releases, ReleaseSummary
+from kgservice.server.service import Service, ServiceOf
 
 router = APIRouter(prefix="/v1", tags=["releases"])
+
+ReleaseId = Annotated[str, Path(description="The id, or the beginning of one.", examples=["3f9c12ab77d0"])]
+_OPENING = threading.Lock()
 
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; frame-ancestors 'none'"
 """A report is one file with its styles and pictures inside, and runs nothing."""
@@ -47,20 +53,69 @@ async def releases(service: ServiceOf) -> Response:
     summary="What is in a release?",
     responses=responses(ReleaseSummary, "The release.", "unknown-release", "overloaded"),
 )
-async def release(
-    id: Annotated[str, Path(description="The id, or the beginning of one.", examples=["3f9c12ab77d0"])],
-    service: ServiceOf,
-) -> Response:
+async def release(id: ReleaseId, service: ServiceOf) -> Response:
     """The summary of one release."""
     holder = service.holder
 
     def ask() -> ReleaseSummary:
-        ids = holder.store.ids()
-        matches = [known for known in ids if known == id] or [known for known in ids if known.startswith(id)]
-        found = summarise(holder, matches[0], holder.store.current_id()) if len(matches) == 1 else None
+        whole = _found(holder, id)
+        found = summarise(holder, whole, holder.store.current_id())
         if found is None:
-            raise UnknownRelease(id, "on this server", matches[:3] or ids[-3:])
+            raise UnknownRelease(id, "on this server", holder.store.ids()[-3:])
         return found
+
+    return await service.answer(ask)
+
+
+@router.post(
+    "/releases/rollback",
+    operation_id="rollbackRelease",
+    summary="Serve the release before this one again.",
+    responses=responses(Activated, "It is current.", "unknown-release", "read-only", "unavailable", "overloaded"),
+)
+async def rollback(service: ServiceOf) -> Response:
+    """Make the release that was current before the current one again; it serves once it is verified and open."""
+    service.check_writable()
+    return await service.answer(lambda: _activated(service, service.holder.store.rollback()))
+
+
+@router.post(
+    "/releases/{id}/activate",
+    operation_id="activateRelease",
+    summary="Serve a release.",
+    responses=responses(Activated, "It is current.", "unknown-release", "read-only", "unavailable", "overloaded"),
+)
+async def activate(id: ReleaseId, service: ServiceOf) -> Response:
+    """Make a release the current one; it serves once it is verified and open.
+
+    One that is damaged is refused: then `serving` stays the one before, and the server's log names the file.
+    """
+    service.check_writable()
+    store = service.holder.store
+    return await service.answer(lambda: _activated(service, store.activate(_found(service.holder, id))))
+
+
+@router.get(
+    "/releases/{before}/diff/{after}",
+    operation_id="diffReleases",
+    summary="What does another release answer differently?",
+    responses=responses(
+        Difference,
+        "What has changed.",
+        *("unknown-release", "invalid-request", "invalid-question", "overloaded", "unavailable"),
+    ),
+)
+async def diff(
+    before: ReleaseId, after: ReleaseId, query: Annotated[DiffQuery, Query()], service: ServiceOf
+) -> Response:
+    """Ask both the same questions, about statements that the first one held out, and compare their best answers."""
+    service.check_size("questions", query.questions, query.k)
+    holder = service.holder
+
+    def ask() -> Difference:
+        with _OPENING:  # one at a time: a release may fill the memory
+            one, other = (holder.open(_found(holder, id)) for id in (before, after))
+            return difference(one, other, k=query.k, count=query.questions)
 
     return await service.answer(ask)
 
@@ -80,6 +135,21 @@ async def report(service: ServiceOf) -> Response:
     path = service.engine.release.folder / "report.html"
     html = await service.workers.run(lambda: _read(path))
     return Response(html, media_type="text/html", headers={"Content-Security-Policy": REPORT_POLICY})
+
+
+def _found(holder: EngineHolder, id: str) -> str:
+    """The whole id of a release that is named by its beginning."""
+    ids = holder.store.ids()
+    matches = [known for known in ids if known == id] or [known for known in ids if known.startswith(id)]
+    if len(matches) != 1:
+        raise UnknownRelease(id, "on this server", matches[:3] or ids[-3:])
+    return matches[0]
+
+
+def _activated(service: Service, release: Release) -> Activated:
+    """Open what has become current at once, so that the answer says whether it serves."""
+    service.holder.refresh()
+    return Activated(current=release.id, serving=service.holder.serving)
 
 
 def summarise(holder: EngineHolder, id: str, current: str | None) -> ReleaseSummary | None:

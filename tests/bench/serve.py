@@ -1,0 +1,192 @@
+"""The service under load, beside a bare FastAPI answer of the same size and FAISS alone on the same vectors.
+
+Single questions, more than ten thousand distinct ones, are sent by wrk from 32 to 512 connections; many at once by one client.
+The bare answer is a FastAPI route that gives one real answer, written anew by the same serialiser for every request, under the
+same server with as many processes. Run it with `make bench-serve`; it takes wrk and a release (`make demo`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import orjson
+import torch
+
+from kgservice.answers import Question
+from kgservice.engine import Engine, open_engine
+from kgservice.query import QueryBatch
+from kgservice.resources import home
+from tests.bench import machine
+
+K = 10
+DISTINCT = 12_000
+CONNECTIONS = (32, 128, 512)
+HERE = Path(__file__).resolve().parent
+
+
+def questions(engine: Engine) -> list[dict[str, Any]]:
+    """Distinct questions for objects, then for subjects, in a fixed random order."""
+    graph = engine.graph
+    table = graph.statements
+    objects = np.unique(table.subject.astype(np.int64) * graph.r + table.relation)
+    subjects = np.unique(table.object.astype(np.int64) * graph.r + table.relation)
+    asked = []
+    for part, keys in (("subject", objects), ("object", subjects)):
+        for key in keys.tolist():
+            entity = engine.entities.short(graph.entities.name(key // graph.r))
+            asked.append(
+                {part: entity, "relation": engine.relations.short(graph.relations.name(key % graph.r)), "k": K}
+            )
+    order = np.random.default_rng(0).permutation(len(asked))[:DISTINCT]
+    return [asked[place] for place in order.tolist()]
+
+
+@contextmanager
+def serving(command: list[str], environ: dict[str, str]) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A server of its own process, ended afterwards."""
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("wb") as log:
+        process = subprocess.Popen(command, env={**os.environ, **environ}, stdout=log, stderr=log, cwd=HERE.parents[1])
+        try:
+            address = machine.address(Path(log.name), process)
+            until = time.monotonic() + 120
+            while httpx.get(f"{address}/livez", trust_env=False, timeout=30).status_code != 200:
+                if time.monotonic() > until:
+                    raise RuntimeError("the server does not get ready")
+                time.sleep(0.2)
+            yield address, process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+
+
+def wrk(address: str, bodies: Path, connections: int, seconds: int) -> dict[str, Any]:
+    """What wrk measures, in requests a second and milliseconds."""
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{seconds}s",
+        "--timeout",
+        "30s",
+        "-s",
+        str(HERE / "serve.lua"),
+        address,
+    ]
+    done = subprocess.run([*command, "--", str(bodies)], capture_output=True, text=True, check=True)
+    line = next(line for line in done.stdout.splitlines() if line.startswith("JSON "))
+    found: dict[str, Any] = json.loads(line.removeprefix("JSON "))
+    return {"connections": connections, "requests_per_s": round(found["requests"] / found["seconds"], 1), **found}
+
+
+def bulk(address: str, asked: list[dict[str, Any]], model: str | None, seconds: float) -> dict[str, float]:
+    """Questions a second in requests of a thousand, from one client."""
+    rows = [{key: value for key, value in one.items() if key != "k"} for one in asked[:1000]]
+    body = orjson.dumps({"questions": rows, "k": K, "model": model})
+    with httpx.Client(base_url=address, trust_env=False, timeout=120) as client:
+        times = []
+        until = time.perf_counter() + seconds
+        while time.perf_counter() < until or len(times) < 3:
+            started = time.perf_counter()
+            answer = client.post("/v1/complete", content=body, headers={"Content-Type": "application/json"})
+            times.append(time.perf_counter() - started)
+            assert answer.status_code == 200, answer.text[:500]
+    return {"requests": len(times), "questions_per_s": round(len(rows) / float(np.median(times)), 1)}
+
+
+def faiss_alone(engine: Engine, asked: list[dict[str, Any]], model: str | None, seconds: float) -> dict[str, float]:
+    """FAISS Flat over the model's vectors with the same thousand query vectors, its product of matrices switched on."""
+    import faiss
+
+    faiss.cvar.distance_compute_blas_threshold = 20
+    faiss.omp_set_num_threads(torch.get_num_threads())
+    served = engine.model(model)
+    index = (faiss.IndexFlatIP if served.scorer.metric == "ip" else faiss.IndexFlatL2)(served.vectors.base.shape[1])
+    index.add(served.vectors.base.numpy())
+    vectors = np.concatenate([_vectors(engine, served, one) for one in asked[:1000]])
+    times = []
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until or len(times) < 3:
+        started = time.perf_counter()
+        index.search(vectors, K)
+        times.append(time.perf_counter() - started)
+    return {"vectors": len(served.vectors.base), "questions_per_s": round(len(vectors) / float(np.median(times)), 1)}
+
+
+def _vectors(engine: Engine, served: Any, one: dict[str, Any]) -> np.ndarray:
+    relation = np.array([engine.relations.resolve(one["relation"])], np.int32)
+    entity = np.array([engine.entities.resolve(one.get("subject") or one["object"])], np.int32)
+    batch = QueryBatch.objects(entity, relation) if "subject" in one else QueryBatch.subjects(relation, entity)
+    with torch.inference_mode():
+        vectors: np.ndarray = served.scorer.query_vectors(batch).numpy()
+    return vectors
+
+
+def resident_mib(process: subprocess.Popen[bytes]) -> float:
+    """Resident memory of a server and its workers; what they share counts once for each."""
+    ids = [process.pid, *map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())]
+    pages = sum(int(Path(f"/proc/{id}/statm").read_text().split()[1]) for id in ids)
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--home", type=Path, default=home())
+    parser.add_argument("--model", help="that is asked; by default the release's choice for each question")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--seconds", type=int, default=8, help="of each measurement")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "serve.json")
+    given = parser.parse_args()
+    if shutil.which("wrk") is None:
+        sys.exit("wrk is not installed: apt-get install wrk")
+    machine.warn_if_busy()
+    engine = open_engine(given.home / "releases")
+    asked = questions(engine)
+    for one in asked:
+        one |= {"model": given.model} if given.model else {}
+    first = {key: value for key, value in asked[0].items() if key not in ("k", "model")}
+    sample = orjson.dumps(engine.complete([Question(**first)], k=K, model=given.model)[0])
+    common = {"KGSERVICE_HOME": str(given.home), "KGSERVICE_PORT": "0", "KGSERVICE_LOG_LEVEL": "warning"}
+    common["KGSERVICE_WORKERS"] = str(given.workers)
+    found: dict[str, Any] = {"model": given.model, "workers": given.workers, "distinct_questions": len(asked)}
+    with tempfile.TemporaryDirectory() as folder:
+        bodies, answer = Path(folder) / "bodies", Path(folder) / "answer.json"
+        bodies.write_bytes(b"\n".join(map(orjson.dumps, asked)) + b"\n")
+        answer.write_bytes(sample)
+        bare = [sys.executable, "-m", "tests.bench.bare", str(answer)]
+        with serving(bare, common) as (address, _):
+            wrk(address, bodies, 32, 2)
+            found["bare"] = wrk(address, bodies, 32, given.seconds)
+        with serving([sys.executable, "-m", "kgservice", "serve"], common) as (address, process):
+            wrk(address, bodies, 32, 4)  # so that every name was shown once, as on a server that runs
+            before = resident_mib(process)
+            found["service"] = [wrk(address, bodies, connections, given.seconds) for connections in CONNECTIONS]
+            found["resident_mib"] = {"before": round(before, 1), "after": round(resident_mib(process), 1)}
+            found["bulk"] = bulk(address, asked, given.model, given.seconds)
+    found["faiss"] = faiss_alone(engine, asked, given.model, given.seconds)
+    found["of_bare"] = round(found["service"][0]["requests_per_s"] / found["bare"]["requests_per_s"], 3)
+    found["of_faiss"] = round(found["bulk"]["questions_per_s"] / found["faiss"]["questions_per_s"], 3)
+    about = {"when": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "machine": machine.machine(), "code": machine.code()}
+    about["versions"] = machine.versions("fastapi", "uvicorn", "orjson", "torch", "faiss-cpu")
+    about["release"] = {"id": engine.release.id, "graph": engine.graph.content_hash}
+    machine.write_result(given.out, {**about, **found})
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
