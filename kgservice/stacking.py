@@ -23,12 +23,15 @@ from kgservice.query import QueryBatch, Slot
 from kgservice.ragged import Ragged
 from kgservice.recipe import ModelSettings
 from kgservice.scorers.base import VectorScorer
+from kgservice.seeking import seek
 from kgservice.statements import Split
 
 FLOOR = 1e-4
 """Probability of what a model does not name."""
-QUESTIONS = 4000
+QUESTIONS = 1000
 """Of each slot that it is learnt on, and as many that it is measured on."""
+BLOCK = 256
+"""Questions asked at once."""
 FILE = "fusion.json"
 SLOTS = (Slot.OBJECT, Slot.SUBJECT)
 
@@ -111,11 +114,18 @@ def say(voice: Voice, queries: QueryBatch, hidden: Ragged, allow: npt.NDArray[np
         hidden: ragged `[b]`, what is stated already.
         allow: bool `[n]`, which entities may answer; None for all.
     """
-    with torch.inference_mode():
-        vectors = voice.scorer.query_vectors(queries)
-    ids, scores = voice.index.search(vectors, voice.settings.calibration.width, hidden, allow)
     calibration = voice.calibrations[queries.slot.value]
-    return Said(ids, calibration.probability(completion_feature(scores), queries.relation[:, None]))
+    width = voice.settings.calibration.width
+    ids, said = [np.empty((0, width), np.int32)], [np.empty((0, width))]
+    for start in range(0, len(queries), BLOCK):
+        rows = np.arange(start, min(start + BLOCK, len(queries)))
+        some = queries.take(rows)
+        with torch.inference_mode():
+            vectors = voice.scorer.query_vectors(some)
+        found, scores = seek(voice.scorer, voice.index, some, vectors, width, hidden.take(rows), allow)
+        ids.append(found)
+        said.append(calibration.probability(completion_feature(scores), some.relation[:, None]))
+    return Said(np.concatenate(ids), np.concatenate(said))
 
 
 def join(said: Sequence[Said]) -> Joint:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from starlette.testclient import TestClient
 from kgservice.engine import Engine
 from kgservice.release import ReleaseStore
 from kgservice.server.app import create_app, open_app
+from kgservice.server.metrics import Metrics
 from kgservice.server.once import Once
 from kgservice.server.settings import ServerSettings
 from kgservice.server.work import Workers
@@ -126,7 +128,7 @@ def test_once_computes_once_for_all_who_wait_and_again_after_a_failure() -> None
         return len(calls)
 
     async def run() -> None:
-        once = Once(Workers(1, 10), size=2)
+        once = Once(Workers(1, 10, math.inf, Metrics()), size=2)
         with pytest.raises(ValueError, match="the first fails"):
             await once.get("a", compute)
         assert await asyncio.gather(*(once.get("a", compute) for _ in range(5))) == [2] * 5
