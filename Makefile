@@ -3,8 +3,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check conformance format bench bench-train bench-ingest bench-million bench-qualifiers bench-types \
-	bench-unseen bench-context bench-puts bench-search bench-known-items bench-entity bench-nil bench-serve api cards clean
+.PHONY: demo test check conformance test-browser screenshots format bench bench-train bench-million bench-qualifiers bench-types \
+	bench-ingest bench-unseen bench-context bench-puts bench-search bench-known-items bench-entity bench-nil bench-serve api cards clean
 
 demo: $(READY)  ## set up, build the sample graph's release, serve it on :8000
 	$(BIN)/kgservice demo
@@ -33,6 +33,19 @@ conformance: $(READY)  ## the W3C's RDF and SPARQL suites, OpenRefine, schemathe
 	$(BIN)/pytest tests/conformance
 	$(BIN)/python -m tests.conformance.openrefine
 	$(BIN)/python -m tests.conformance.openapi
+
+AXE := var/browser/node_modules/axe-core/axe.min.js
+
+test-browser: $(READY) $(AXE)  ## the console in headless Chromium (Debian: chromium, chromium-driver), axe-core over its pages
+	$(BIN)/pip install --disable-pip-version-check --quiet --constraint requirements.lock --editable '.[browser]'
+	$(BIN)/python -m pytest tests/browser
+
+screenshots: $(READY)  ## pictures of the console into docs/, from the release that `make demo` builds
+	$(BIN)/pip install --disable-pip-version-check --quiet --constraint requirements.lock --editable '.[browser]'
+	$(BIN)/python -m tests.browser.screenshots
+
+$(AXE):
+	npm install --silent --no-fund --no-audit --prefix var/browser axe-core@4.14.1 || echo "axe-core is not installed: its test is skipped"
 
 bench: bench-train bench-ingest
 

@@ -11,6 +11,8 @@ const KEYS = [
   ["c", "Complete"],
   ["l", "Classify"],
   ["m", "Map"],
+  ["j", "Jobs"],
+  ["v", "Review: y right, n wrong, u unsure"],
   ["r", "Releases"],
   ["h", "Home"],
   ["?", "These keys"],
@@ -24,7 +26,7 @@ export function showKeys() {
 
 /** Language of labels, and the key of the API. */
 export function showSettings(changed) {
-  const language = h("input", { id: "language", list: "languages", value: choices.language, maxlength: 35, pattern: "[A-Za-z0-9-]+", required: true });
+  const language = h("input", { id: "language", list: "languages", value: choices.language, maxlength: 35, pattern: "[A-Za-z0-9\\-]+", required: true });
   const key = h("input", { id: "key", type: "password", autocomplete: "off", value: choices.key, placeholder: "none" });
   const form = h("form.settings", { method: "dialog" },
     h("label", { for: "language" }, "Language of labels"), language,

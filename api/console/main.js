@@ -12,10 +12,13 @@ const PAGES = {
   entity: () => import("./pages/entity.js"),
   complete: () => import("./pages/complete.js"),
   classify: () => import("./pages/classify.js"),
+  why: () => import("./pages/why.js"),
   map: () => import("./pages/map.js"),
+  jobs: () => import("./pages/jobs.js"),
+  review: () => import("./pages/review.js"),
   releases: () => import("./pages/releases.js"),
 };
-const LISTED = [["complete", "Complete"], ["classify", "Classify"], ["map", "Map"], ["releases", "Releases"]];
+const LISTED = [["complete", "Complete"], ["classify", "Classify"], ["map", "Map"], ["jobs", "Jobs"], ["review", "Review"], ["releases", "Releases"]];
 
 const main = document.querySelector("#main");
 const finder = document.querySelector("#q");
@@ -68,6 +71,7 @@ const find = debounced(() => {
 finder.addEventListener("input", find);
 document.querySelector("#finder").addEventListener("submit", (event) => event.preventDefault());
 finder.addEventListener("keydown", (event) => {
+  if (event.key === "/" && !finder.value) return event.preventDefault(); // who presses it is here already
   if (here().page === "search" && ["ArrowDown", "ArrowUp", "Enter"].includes(event.key)) {
     main.querySelector(".results")?.dispatchEvent(new CustomEvent("walk", { detail: event.key }));
     event.preventDefault();
@@ -80,7 +84,7 @@ document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") event.target.blur();
     return;
   }
-  const jump = { c: "complete", l: "classify", m: "map", r: "releases", h: "home" }[event.key];
+  const jump = { c: "complete", l: "classify", m: "map", j: "jobs", v: "review", r: "releases", h: "home" }[event.key];
   if (event.key === "/") finder.select(), finder.focus();
   else if (event.key === "?") showKeys();
   else if (jump) go(to(jump));

@@ -1,7 +1,7 @@
 // What pages are made of: entities with their ids, probabilities, marks, and how waiting, nothing and failure look.
 
 import { fill, h } from "./dom.js";
-import { to } from "./route.js";
+import { here, to } from "./route.js";
 
 const COUNT = new Intl.NumberFormat("en");
 const SHARE = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 1 });
@@ -117,13 +117,12 @@ export async function settle(node, promise, show, lines) {
   }
 }
 
+/** The address of this page with another name in the place of the unknown one. */
 function instead(unknown, name) {
-  const [path, asked] = location.hash.split("?");
+  const { page, id, query } = here();
   const changed = new URLSearchParams();
-  for (const [key, value] of new URLSearchParams(asked ?? "")) {
-    changed.append(key, value === unknown ? name : value.replace(`=${unknown}`, `=${name}`));
-  }
-  return path.replace(encodeURIComponent(unknown), encodeURIComponent(name)) + (changed.size ? `?${changed}` : "");
+  for (const [key, value] of query) changed.append(key, value === unknown ? name : value.replace(`=${unknown}`, `=${name}`));
+  return to(page, id ? { id: id === unknown ? name : id } : {}) + (changed.size ? `?${changed}` : "");
 }
 
 const unauthorised = (error) => error.status === 401 || error.status === 403;

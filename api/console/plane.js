@@ -7,16 +7,22 @@ export class Plane {
   /**
    * @param {HTMLCanvasElement} canvas where to draw.
    * @param {object} found the answer of `/v1/map`.
-   * @param {object} given `visible(point)`, `onpoint(point or null)`, `onopen(point)`, `signal` that ends it.
+   * @param {object} given `visible(point)`, `onpoint(point or null)`, `onopen(point)`, `signal` that ends it; `still` for a picture
+   *   that neither moves nor answers.
    */
-  constructor(canvas, found, { visible, onpoint, onopen, signal }) {
-    Object.assign(this, { canvas, points: found.points, visible, onpoint, onopen });
+  constructor(canvas, found, { visible = () => true, onpoint, onopen, signal, still = false }) {
+    Object.assign(this, { canvas, points: found.points, visible, onpoint, onopen, still });
     this.pen = canvas.getContext("2d");
     this.scale = 1;
     this.x = this.y = 0;
     this.at = null;
     this.held = new Map();
     const listen = (target, name, call, more) => target.addEventListener(name, call, { signal, ...more });
+    listen(matchMedia("(prefers-color-scheme: dark)"), "change", () => this.draw());
+    const watch = new ResizeObserver(() => this.draw());
+    watch.observe(canvas);
+    signal.addEventListener("abort", () => watch.disconnect());
+    if (still) return;
     listen(canvas, "wheel", (event) => this.#wheel(event), { passive: false });
     listen(canvas, "pointerdown", (event) => this.#down(event));
     listen(canvas, "pointermove", (event) => this.#move(event));
@@ -24,10 +30,6 @@ export class Plane {
     listen(canvas, "pointercancel", (event) => this.held.delete(event.pointerId));
     listen(canvas, "pointerleave", () => this.#point(null));
     listen(canvas, "keydown", (event) => this.#key(event));
-    listen(matchMedia("(prefers-color-scheme: dark)"), "change", () => this.draw());
-    const watch = new ResizeObserver(() => this.draw());
-    watch.observe(canvas);
-    signal.addEventListener("abort", () => watch.disconnect());
   }
 
   /** See all of it. */
@@ -54,7 +56,7 @@ export class Plane {
     pen.setTransform(sharp, 0, 0, sharp, 0, 0);
     const style = getComputedStyle(canvas);
     const colour = (kind) => style.getPropertyValue(`--kind-${kind < 0 ? "other" : kind}`);
-    const size = Math.min(3.4, 1.9 + this.scale * 0.25);
+    const size = this.still ? 1.1 : Math.min(3.4, 1.9 + this.scale * 0.25);
     for (const kind of [-1, ...Array(9).keys()]) {
       pen.fillStyle = colour(kind);
       pen.globalAlpha = kind < 0 ? 0.45 : 0.8;
@@ -96,7 +98,7 @@ export class Plane {
       boxes.push(box);
       pen.strokeText(text, left, y);
       pen.fillText(text, left, y);
-      if (boxes.length > 14 + this.scale * 8) break;
+      if (boxes.length > (this.still ? 9 : 14 + this.scale * 8)) break;
     }
   }
 

@@ -53,7 +53,7 @@ function shown(found, statement) {
     found.probability === null ? h("p", {}, `Score ${figure(found.score)}: the model is not calibrated.`) : scale(found),
     found.decision && h("p.hint", {}, WHY[decision]),
     h("p.hint", {}, `${found.model} answers`, found.population ? `, calibrated among ${found.population}` : "", found.uncertainty === null ? "" : [" ", spread(found.uncertainty)]),
-    h("nav.acts", { "aria-label": "About this statement" }, h("a", { href: to("complete", { ...parameters({ ...statement, object: null }), known: "yes" }) }, `Other ${nameOf(found.object) ? "objects" : ""}`),
+    h("nav.acts", { "aria-label": "About this statement" }, h("a.main", { href: to("why", parameters(statement)) }, "Why?"), h("a", { href: to("complete", { ...parameters({ ...statement, object: null }), known: "yes" }) }, "Other objects"),
       h("a", { href: to("complete", { ...parameters({ ...statement, subject: null }), known: "yes" }) }, "Other subjects")));
 }
 
@@ -61,9 +61,9 @@ function shown(found, statement) {
 function scale(found) {
   const [from, to, at] = [found.accept_from ?? 1, found.reject_to ?? 0, found.probability].map((one) => 10 + 580 * one);
   return h("svg.strip", { viewBox: "0 0 600 84", role: "img", "aria-label": `Probability ${percent(found.probability)}; rejected up to ${percent(found.reject_to ?? 0)}, accepted from ${percent(found.accept_from ?? 1)}` },
-    h("rect.zone.reject", { x: 10, y: 38, width: Math.max(0, to - 10), height: 12 }),
-    h("rect.zone.abstain", { x: to, y: 38, width: Math.max(0, from - to), height: 12 }),
-    h("rect.zone.accept", { x: from, y: 38, width: Math.max(0, 590 - from), height: 12 }),
+    h("rect.zone.reject", { x: 10, y: 38, rx: 3, width: Math.max(0, to - 11), height: 10 }),
+    h("rect.zone.abstain", { x: to, y: 38, rx: 3, width: Math.max(0, from - to - 1), height: 10 }),
+    h("rect.zone.accept", { x: from, y: 38, rx: 3, width: Math.max(0, 590 - from), height: 10 }),
     h("path.pointer", { d: `M${at} 36l-7-10h14z` }),
     h("text.told", { x: Math.min(560, Math.max(40, at)), y: 18, "text-anchor": "middle" }, percent(found.probability)),
     h("text", { x: 10, y: 70 }, "false"), h("text", { x: 590, y: 70, "text-anchor": "end" }, "true"));

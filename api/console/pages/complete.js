@@ -5,7 +5,7 @@ import { fill, h } from "../dom.js";
 import { estimate } from "../estimate.js";
 import { suggested } from "../examples.js";
 import { empty, entity, known, nameOf, probability, score, settle, spread, term } from "../parts.js";
-import { go, to } from "../route.js";
+import { go, here, to } from "../route.js";
 import { asked, form, parameters, PARTS } from "../statement.js";
 
 /** Show the question of the address and its answer. */
@@ -18,7 +18,7 @@ export function show(stage, { route, signal, title }) {
 
   function draw(route) {
     const statement = asked(route.query);
-    const keep = { known: route.query.get("known"), model: route.query.get("model"), k: route.query.get("k"), type: route.query.getAll("type") };
+    const keep = kept(route.query);
     const again = (changes) => go(to("complete", { ...parameters(statement), ...keep, ...changes }));
     const question = form(statement, { hole: true, onchange: (next) => go(to("complete", { ...parameters(next), ...keep })) });
     fill(fields, question);
@@ -54,6 +54,8 @@ export function show(stage, { route, signal, title }) {
   };
 }
 
+const kept = (query) => ({ known: query.get("known"), model: query.get("model"), k: query.get("k"), type: query.getAll("type") });
+
 function choicesOf(keep, again) {
   const models = h("select", { "aria-label": "Model", onchange: (event) => again({ model: event.target.value }) }, h("option", { value: "" }, "best model"));
   ask("GET /v1/releases").then((found) => {
@@ -79,7 +81,9 @@ function shown(answer, statement) {
   const scores = answer.candidates.map((one) => one.score);
   const [low, high] = [Math.min(...scores), Math.max(...scores)];
   const list = h("ol.candidates", { onkeydown: walk }, answer.candidates.map((one) => candidate(one, answer, statement, low, high)));
-  return [meta, list];
+  const more = Number(here().query.get("k")) || 20;
+  const grow = answer.candidates.length === more && more < 1000;
+  return [meta, list, grow && h("div.behind", {}, h("button", { onclick: () => go(to("complete", { ...parameters(statement), ...kept(here().query), k: Math.min(1000, more * 3) }), { replace: true }) }, "More"))];
 }
 
 function walk(event) {
@@ -101,6 +105,6 @@ function candidate(one, answer, statement, low, high) {
     one.description ? h("span.said", { dir: "auto" }, one.description) : h("span.said"),
     one.known ? known() : one.probability === null ? score(one.score, low, high) : probability(one.probability, answer.population),
     spread(one.uncertainty) ?? h("span.spread"),
-    h("a.why", { href: to("classify", parameters(whole)), "aria-label": `Is it true: ${nameOf(one)}` }, "true?"));
+    h("a.why", { href: to("why", parameters(whole)), "aria-label": `Why ${nameOf(one)}?` }, "why?"));
 }
 
