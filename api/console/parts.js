@@ -99,7 +99,7 @@ export function problem(error) {
   const wrong = (error.errors ?? []).filter((one) => one.field).map((one) => h("li", {}, h("code", {}, one.field), ` ${one.message}`));
   return h("div.problem", { role: "alert" },
     h("p.lead", {}, error.title ?? "Something went wrong"),
-    h("p", {}, error.message),
+    h("p", {}, closest.length ? error.message.replace(/ Closest: .*$/, "") : error.message),
     closest.length ? h("p.closest", {}, "Did you mean ", closest.map((link, place) => [place ? ", " : "", link]), "?") : null,
     wrong.length > 1 ? h("ul", {}, wrong) : null,
     unauthorised(error) && h("p", {}, "This server asks for a key. ", h("button", { onclick: () => document.querySelector("#settings").click() }, "Enter a key")),

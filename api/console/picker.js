@@ -99,12 +99,14 @@ export function picker({ label, placeholder, suggest, value = null, free = false
       take(options[at]);
     } else if (event.key === "Escape" && !list.hidden) {
       event.stopPropagation();
+      show(node.value); // as it was
       close();
     }
   });
   input.addEventListener("blur", () => {
     const text = input.value.trim();
-    if (text && text !== nameOf(node.value)) take({ id: text, label: null }); // an id, or for the server to tell what is closest
+    // What the suggestions have chosen; else an id, or a word that the server tells the closest names of.
+    if (text && text !== nameOf(node.value)) take(list.hidden ? { id: text, label: null } : options[at] ?? { id: text, label: null });
     close();
   });
   node.focus = () => input.focus();

@@ -78,8 +78,8 @@ export function show(stage, { route, signal, title }) {
 
 function said(found, route) {
   if (found.nil) {
-    return [h("strong", {}, found.matches.length ? "Nothing here is likely to be meant. " : "Nothing found. "), found.reason ?? "",
-      found.matches.length ? " These are guesses." : "", narrowed(route) ? [" ", h("a", { href: to("search", { q: found.query }) }, "Search everything")] : ""];
+    const reason = found.reason ? `${found.reason[0].toUpperCase()}${found.reason.slice(1)}.` : "";
+    return [h("strong", {}, found.matches.length ? "Nothing here is likely to be meant. " : "Nothing found. "), reason, narrowed(route) ? [" ", h("a", { href: to("search", { q: found.query }) }, "Search everything")] : ""];
   }
   const among = found.facets?.find((one) => one.relation === null)?.among;
   return [among ? many(among, "match", among >= 1000 ? "matches looked at" : "matches") : "", found.dense ? ", by names and by meaning" : ""];
@@ -122,7 +122,7 @@ function facet(group, route) {
       gone.map((id) => h("li", {}, h("a.on", { href: changed(route, name, id, false), "aria-current": "true" }, h("span.label", {}, id)))),
       group.values.slice(0, 12).map((one) => {
         const on = chosen.includes(key(one));
-        return h("li", {}, h("a", { class: on ? "on" : null, href: changed(route, name, key(one), !on), "aria-current": on ? "true" : null },
+        return h("li", {}, h("a", { class: on ? "on" : null, href: changed(route, name, key(one), !on), "aria-current": on ? "true" : null, title: one.id },
           h("span.label", {}, nameOf(one)), h("span.figure", {}, count(one.count))));
       })),
     !group.values.length && !gone.length && empty("None"));
