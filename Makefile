@@ -3,8 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check conformance test-browser screenshots format bench bench-train bench-million bench-qualifiers bench-types \
-	bench-ingest bench-unseen bench-context bench-puts bench-search bench-known-items bench-entity bench-nil bench-serve api cards clean
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' Makefile)
 
 demo: $(READY)  ## set up, build the sample graph's release, serve it on :8000
 	$(BIN)/kgservice demo
@@ -27,6 +26,12 @@ api: $(READY)  ## regenerate api/openapi.json
 
 cards: $(READY)  ## regenerate models/*.md from committed results
 	$(BIN)/python tools/cards.py
+
+test-milvus: $(READY)  ## the index contract over a Milvus server, in an environment of its own: it brings another FAISS
+	$(PYTHON) -m venv .venv-milvus && .venv-milvus/bin/pip install --quiet milvus-lite pymilvus
+	$(BIN)/pip install --quiet 'pymilvus>=2.5'
+	.venv-milvus/bin/milvus-lite server --data-dir var/milvus --host 127.0.0.1 --port 19530 & server=$$!; sleep 8; \
+	KGSERVICE_MILVUS_URL=http://127.0.0.1:19530 $(BIN)/pytest tests/test_index.py; status=$$?; kill $$server; exit $$status
 
 conformance: $(READY)  ## the W3C's RDF and SPARQL suites, OpenRefine, schemathesis; writes docs/conformance.md
 	$(BIN)/python -m tests.conformance.table

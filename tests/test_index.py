@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +18,9 @@ from kgservice.index import exact as exact_module
 from kgservice.ragged import Ragged
 
 SPECS = ["exact", "Flat", "IVF8,Flat", "HNSW16", "IVF8,SQ8", "PCA8,Flat"]
+if os.environ.get("KGSERVICE_MILVUS_URL"):  # `make test-milvus` starts a server
+    SPECS += ["milvus:FLAT", "milvus:HNSW,M=16,efConstruction=100;ef=64", "milvus:IVF_FLAT,nlist=8;nprobe=4"]
+ORACLES = ("exact", "Flat", "milvus:FLAT")
 
 
 def made(n: int, d: int, seed: int, *, ties: bool = False) -> torch.Tensor:
@@ -94,24 +100,12 @@ def test_every_index_obeys_its_contract(spec: str, metric: str) -> None:
                     assert not set(found.tolist()) & set(chosen[row].tolist())
                 if allowed is not None:
                     assert allowed[found].all()
-            if spec in ("exact", "Flat"):
+            if spec in ORACLES:
                 truth, values = oracle.search(queries, 10, chosen, allowed)
                 assert np.array_equal(ids, truth)
                 np.testing.assert_allclose(scores, values, rtol=1e-4, atol=1e-4)
     assert 0 < indexes.recall(index, oracle, queries) <= 1
     assert indexes.recall(oracle, oracle, queries) == 1
-
-
-@pytest.mark.parametrize("spec", ["exact", "Flat", "IVF8,Flat"])
-def test_added_is_found_and_removed_is_not(spec: str) -> None:
-    vectors = made(400, 8, 0)
-    index = indexes.build(spec, vectors, "l2")
-    new = made(1, 8, 99)
-    ids = index.add(new)
-    assert ids.tolist() == [400]
-    assert index.search(new, 1)[0][0, 0] == 400
-    index.remove([400])
-    assert 400 not in index.search(new, 50)[0]
 
 
 def test_a_wide_exclude_still_leaves_k() -> None:
@@ -122,14 +116,40 @@ def test_a_wide_exclude_still_leaves_k() -> None:
     assert (ids >= 250).sum() > 0
 
 
-def test_saved_index_is_loaded(tmp_path) -> None:
+@pytest.mark.parametrize("spec", SPECS)
+def test_saved_index_is_loaded(spec: str, tmp_path: Path) -> None:
     vectors, queries = made(500, 8, 0), made(4, 8, 1)
-    index = indexes.build("IVF8,Flat", vectors, "ip")
-    index.save(tmp_path / "index.faiss")
-    again = indexes.load("IVF8,Flat", tmp_path / "index.faiss", vectors, "ip")
+    index = indexes.build(spec, vectors, "ip")
+    index.save(tmp_path / "index")
+    again = indexes.load(spec, tmp_path / "index", vectors, "ip")
     assert np.array_equal(index.search(queries, 5)[0], again.search(queries, 5)[0])
+
+
+def test_an_index_of_another_metric_is_refused(tmp_path: Path) -> None:
+    vectors = made(500, 8, 0)
+    indexes.build("IVF8,Flat", vectors, "ip").save(tmp_path / "index.faiss")
     with pytest.raises(DataError, match="where metric 1, 500 × 8 was expected"):
         indexes.load("IVF8,Flat", tmp_path / "index.faiss", vectors, "l2")
+
+
+def test_what_an_engine_does_not_reach_is_scored() -> None:
+    vectors, queries = made(300, 8, 0), made(3, 8, 5)
+    index = indexes.build("Flat", vectors, "ip")
+    index._nearest.reach = 40
+    exclude = Ragged.of([list(range(0, 290)), list(range(60)), []])
+    ids, scores = index.search(queries, 20, exclude)
+    wanted, values = ExactIndex(vectors, "ip").search(queries, 20, exclude)
+    assert np.array_equal(ids, wanted)
+    np.testing.assert_allclose(scores, values, rtol=1e-4)
+
+
+def test_milvus_is_asked_for_by_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pymilvus")
+    monkeypatch.delenv("KGSERVICE_MILVUS_URL", raising=False)
+    with pytest.raises(DataError, match="needs KGSERVICE_MILVUS_URL, such as http"):
+        indexes.build("milvus:FLAT", made(5, 4, 0), "ip")
+    with pytest.raises(RecipeError, match="'M' is not NAME=NUMBER"):
+        indexes.build("milvus:HNSW,M", made(5, 4, 0), "ip")
 
 
 def test_nonsense_is_refused_by_name() -> None:

@@ -1,4 +1,4 @@
-"""Nearest-neighbour search over candidate vectors: `exact` is the oracle and the default, FAISS serves the rest.
+"""Nearest-neighbour search over candidate vectors: `exact` is the oracle and the default, FAISS and Milvus serve the rest.
 
 An index answers `search(vectors, k, exclude, allow)`; both filters are honoured before the cut to `k`.
 """
@@ -12,8 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from kgservice.index.approximate import ApproximateIndex, Nearest
 from kgservice.index.exact import ExactIndex
+from kgservice.index.faiss_nearest import FaissNearest
 from kgservice.index.layered import LayeredIndex
+from kgservice.index.milvus_nearest import PREFIX, MilvusNearest
 from kgservice.ragged import Ragged
 from kgservice.similarity import Metric
 
@@ -53,15 +56,7 @@ class Searcher(Protocol):
 
 
 class Index(Searcher, Protocol):
-    """A searcher that is built, changed and kept."""
-
-    def add(self, vectors: Tensor) -> npt.NDArray[np.int32]:
-        """Append candidates; returns their ids."""
-        ...
-
-    def remove(self, ids: npt.ArrayLike) -> None:
-        """Never answer these ids again."""
-        ...
+    """A searcher that is built and kept; what is added later stands behind it, see `LayeredIndex`."""
 
     def save(self, path: Path) -> None:
         """Write what `load` needs beside the vectors; nothing for an exact index."""
@@ -69,26 +64,28 @@ class Index(Searcher, Protocol):
 
 
 def build(spec: str, vectors: Tensor, metric: Metric) -> Index:
-    """An index over float32 `[n, d]` candidates: `exact`, or a FAISS factory string.
+    """An index over float32 `[n, d]` candidates: `exact`, a FAISS factory string, or `milvus:` and an index of Milvus.
 
     Raises:
-        RecipeError: the string is not one that FAISS knows.
-        MissingDependency: FAISS is not installed.
+        RecipeError: the string is not one that the engine knows.
+        MissingDependency: the engine is not installed.
+        DataError: the engine's server does not answer.
     """
     if spec == "exact":
         return ExactIndex(vectors, metric)
-    from kgservice.index.approximate import FaissIndex
-
-    return FaissIndex.build(spec, vectors, metric)
+    data = np.ascontiguousarray(vectors.detach().cpu().numpy(), dtype=np.float32)
+    engine = MilvusNearest if spec.startswith(PREFIX) else FaissNearest
+    nearest: Nearest = engine.build(spec, data, metric)
+    return ApproximateIndex(nearest, vectors, metric)
 
 
 def load(spec: str, path: Path, vectors: Tensor, metric: Metric) -> Index:
     """Open what `build` made: an exact index needs the vectors alone, an approximate one its file too."""
     if spec == "exact":
         return ExactIndex(vectors, metric)
-    from kgservice.index.approximate import FaissIndex
-
-    return FaissIndex.load(path, vectors, metric)
+    engine = MilvusNearest if spec.startswith(PREFIX) else FaissNearest
+    nearest: Nearest = engine.load(path, spec, (len(vectors), vectors.shape[1]), metric)
+    return ApproximateIndex(nearest, vectors, metric)
 
 
 def recall(index: Index, oracle: Index, queries: Tensor, k: int = 10) -> float:

@@ -29,7 +29,6 @@ class ExactIndex:
 
     def __init__(self, vectors: Tensor, metric: Metric) -> None:
         self._vectors, self._metric = vectors.detach(), metric
-        self._removed = np.zeros(len(vectors), dtype=bool)
 
     def __len__(self) -> int:
         return len(self._vectors)
@@ -41,13 +40,12 @@ class ExactIndex:
         exclude: Ragged | None = None,
         allow: npt.NDArray[np.bool_] | None = None,
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-        """See `Index.search`."""
+        """See `Searcher.search`."""
         candidates, ids, barred = self._vectors, None, None
-        if allow is not None or self._removed.any():
-            live = ~self._removed if allow is None else allow & ~self._removed
-            ids = np.flatnonzero(live)
-            if len(ids) > len(live) // 2:  # cheaper to score the few others too than to copy the many
-                ids, barred = None, torch.from_numpy(~live)
+        if allow is not None:
+            ids = np.flatnonzero(allow)
+            if len(ids) > len(allow) // 2:  # cheaper to score the few others too than to copy the many
+                ids, barred = None, torch.from_numpy(~allow)
             else:
                 candidates = candidates[torch.from_numpy(ids)]
                 exclude = _renumber(exclude, ids) if exclude is not None else None
@@ -74,17 +72,6 @@ class ExactIndex:
                 scores.masked_fill_(barred[start : start + len(tile)], -torch.inf)
             best.push(scores, start)
         return best.sorted()
-
-    def add(self, vectors: Tensor) -> npt.NDArray[np.int32]:
-        """See `Index.add`."""
-        first = len(self)
-        self._vectors = torch.cat([self._vectors, vectors.to(self._vectors)])
-        self._removed = np.concatenate([self._removed, np.zeros(len(vectors), dtype=bool)])
-        return np.arange(first, len(self), dtype=np.int32)
-
-    def remove(self, ids: npt.ArrayLike) -> None:
-        """See `Index.remove`."""
-        self._removed[np.asarray(ids, dtype=np.int64)] = True
 
     def save(self, path: Path) -> None:
         """See `Index.save`."""

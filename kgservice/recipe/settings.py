@@ -320,7 +320,10 @@ class ModelSettings(Settings):
     transformer: TransformerSettings = Field(TransformerSettings(), description="See [models.NAME.transformer].")
     text: TextSettings = Field(TextSettings(), description="See [models.NAME.text].")
     context: ContextSettings = Field(ContextSettings(), description="See [models.NAME.context].")
-    index: str = Field("exact", description="`exact`, or a FAISS factory string such as `IVF256,SQ8`.")
+    index: str = Field(
+        "exact",
+        description="`exact`, a FAISS factory string such as `IVF256,SQ8`, or `milvus:HNSW,M=16,efConstruction=200;ef=64`.",
+    )
     training: TrainingSettings = Field(TrainingSettings(), description="See [models.NAME.training].")
     calibration: CalibrationSettings = Field(CalibrationSettings(), description="See [models.NAME.calibration].")
     weights: WeightsSettings = Field(WeightsSettings(), description="See [models.NAME.weights].")

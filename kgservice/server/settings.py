@@ -15,7 +15,11 @@ from kgservice.answers import MAX_K, MAX_STATEMENTS
 from kgservice.errors import RecipeError
 
 PREFIX = "KGSERVICE_"
-ELSEWHERE = ("KGSERVICE_DATA_MIRROR",)
+ELSEWHERE = (
+    "KGSERVICE_DATA_MIRROR",
+    "KGSERVICE_MILVUS_URL",
+    "KGSERVICE_MILVUS_TOKEN",
+)
 """Variables of other parts of kgservice, which a server leaves alone."""
 
 
