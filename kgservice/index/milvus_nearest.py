@@ -54,7 +54,7 @@ class MilvusNearest:
         """
         kind, built, searched = _parsed(spec)
         digest = hashlib.sha256(f"{metric} {kind} {sorted(built.items())} {vectors.shape}".encode())
-        digest.update(memoryview(vectors).cast("B"))
+        digest.update(vectors.data)
         made = cls(_client(), f"kgservice_{digest.hexdigest()[:24]}", len(vectors), metric, searched)
         if made._rows() != len(vectors):
             made._fill(kind, built, vectors, metric, spec)
