@@ -84,6 +84,9 @@ bench-known-items: $(READY)  ## is an entity found by its own name, typed wrongl
 bench-entity: $(READY)  ## DBpedia-Entity v2: a run ranked anew by names, and a collection searched
 	$(BIN)/python -m tests.bench.entity
 
+bench-sparql: $(READY)  ## the SPARQL store: making it, memory, queries, on the disk and in memory
+	$(BIN)/python -m tests.bench.sparql
+
 bench-nil: $(READY)  ## can a search tell that what is asked for is not there?
 	$(BIN)/python -m tests.bench.nil
 

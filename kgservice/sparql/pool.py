@@ -86,7 +86,7 @@ class Pool:
                 f"The query needed more than {limits.memory_bytes:,} bytes of memory and was stopped.",
             ) from None
         finally:
-            if process is not None:  # also where the client went: nobody waits for the answer
+            if process is not None:  # whatever went wrong, also where nobody waits any more
                 self._kill(process)
             self._turns.release()
 

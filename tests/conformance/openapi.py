@@ -6,6 +6,7 @@ declared, none that does not fit its declaration. Options go to `schemathesis ru
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,8 +19,8 @@ CHECKS = (
     "content_type_conformance",
     "response_headers_conformance",
     "response_schema_conformance",
-    "unsupported_method",
 )
+"""Not `unsupported_method`: ids may hold slashes, so that PUT of an id may look like another path of GET."""
 EXAMPLES, SEED = 25, 7
 
 
@@ -34,11 +35,13 @@ def main() -> int:
         *("--seed", str(SEED)),
         *("--suppress-health-check", "all"),
         "--continue-on-failure",
+        *("--request-timeout", "60"),
         "--no-color",
         *sys.argv[1:],
     ]
     with sample_release() as home, serving(home) as address:
-        return subprocess.run([*command, f"{address}/openapi.json"], check=False).returncode
+        environment = {**os.environ, "SCHEMATHESIS_HOOKS": "tests.conformance.openapi_hooks"}
+        return subprocess.run([*command, f"{address}/openapi.json"], check=False, env=environment).returncode
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -28,9 +29,11 @@ import numpy as np
 
 from kgservice.engine import Engine
 from kgservice.release import ReleaseStore
+from tests.bench import machine
 from tests.conformance.serving import sample_release, serving
 
 ROWS, SEED = 200, 3
+RESULT = Path(__file__).with_name("openrefine.json")
 START_S = 120.0
 
 
@@ -76,6 +79,7 @@ class Refine:
 
     def __init__(self, address: str) -> None:
         self.http = httpx.Client(base_url=f"{address}/command/core", timeout=60)
+        self.version = self.http.get("/get-version").json()["version"]
         self.token = self.http.get("/get-csrf-token").json()["token"]
 
     def post(self, command: str, **fields: Any) -> Any:
@@ -182,6 +186,8 @@ def reconcile(refine: Refine, service: str, rows: list[Row]) -> dict[str, float]
         "values fetched": fetched,
     }
     print(json.dumps(result, indent=1))
+    stamp = {"command": "make conformance", "machine": machine.machine(), "code": machine.code()}
+    machine.write_result(RESULT, {**stamp, "openrefine": refine.version, **result})
     assert taken >= 0.9 * spelt, "what is spelt to the letter is not taken"
     assert right >= 0.98 * taken, "what is taken is wrong"
     assert found >= 0.8 * offered, "misspelt ones are not found"
