@@ -21,7 +21,7 @@ import uvicorn
 from kgservice.answers import Answer, Pair, Question, Statement
 from kgservice.client import AsyncClient, Client, Patience, Refused, Unreachable
 from kgservice.engine import Engine
-from kgservice.errors import DataError, Erased, InvalidQuestion, UnknownEntity, UnknownModel
+from kgservice.errors import DataError, Erased, InvalidQuestion, KGServiceError, UnknownEntity, UnknownModel
 from kgservice.records import EntityRecord
 from kgservice.release import ReleaseStore
 from kgservice.server.app import open_app
@@ -77,6 +77,7 @@ def test_answers_are_the_engines(client: Client, engine: Engine) -> None:
         ["world:Lyon"], types=["world:City"]
     )
     assert client.releases().serving == engine.release.id
+    assert client.explain(statement, k=2) == engine.explain([statement], k=2)[0]
 
 
 def test_bulk_is_the_single_answers_in_order(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,6 +95,26 @@ def test_bulk_is_the_single_answers_in_order(client: Client, monkeypatch: pytest
     found = list(client.search_many(queries, k=1))
     assert [one.matches[0].id for one in found] == ["world:France", "world:Peru", "world:Germany"]
     assert list(client.complete_many([])) == []
+
+
+def test_lines_spoil_no_others(client: Client, address: str) -> None:
+    questions = [
+        Question("world:France", "world:borders"),
+        Question("world:Frnace", "world:borders"),
+        Question("world:Peru"),
+    ]
+    good, unknown, invalid = client.complete_each(questions, k=2)
+    assert isinstance(good, Answer)
+    assert ids_of(good) == ids_of(client.complete(questions[0], k=2))
+    assert isinstance(unknown, UnknownEntity)
+    assert "world:France" in unknown.closest
+    assert isinstance(invalid, InvalidQuestion)
+
+    async def ask() -> list[Answer | KGServiceError]:
+        async with AsyncClient(address) as service:
+            return [one async for one in service.complete_each(questions, k=2)]
+
+    assert [type(one) for one in anyio.run(ask)] == [Answer, UnknownEntity, InvalidQuestion]
 
 
 def test_matches_go_on_page_after_page(client: Client) -> None:

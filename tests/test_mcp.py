@@ -28,7 +28,7 @@ from kgservice.server.app import open_app
 from kgservice.server.settings import ServerSettings
 
 ROOT = Path(__file__).resolve().parent.parent
-TOOLS = {"search", "get", "complete", "classify", "sparql"}
+TOOLS = {"search", "get", "complete", "classify", "explain", "sparql"}
 INITIALIZE = {
     "jsonrpc": "2.0",
     "id": 1,
@@ -103,6 +103,10 @@ async def walk(client: Client, engine: Engine) -> None:
     assert then["qualifiers"][0]["value"]["label"].startswith("1960")
     verdict = await call("classify", subject="world:France", relation="world:borders", object="world:Spain")
     assert verdict["known"] is engine.classify([Statement("world:France", "world:borders", "world:Spain")])[0].known
+    why = await call("explain", subject="world:France", relation="world:borders", object="world:Spain", k=2)
+    assert why["verdict"]["object"]["id"] == "world:Spain"
+    assert why["sentence"]
+    assert 0 < len(why["paths"]) <= 2
     table = await call("sparql", query="SELECT ?c WHERE { ?c world:capital world:Lima }")
     assert table == {"columns": ["c"], "rows": [["https://kgservice.example/world/Peru"]], "truth": None, "graph": None}
     assert (await call("sparql", query="ASK { world:Peru a world:Country }"))["truth"] is True

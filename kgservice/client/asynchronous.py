@@ -25,6 +25,8 @@ from kgservice.client.calls import Call
 from kgservice.client.patience import BUSY, Patience
 from kgservice.client.refusals import Unreachable, error_of
 from kgservice.client.sending import options_of, request_of
+from kgservice.errors import KGServiceError
+from kgservice.explanations import Explanation
 from kgservice.records import EntityRecord
 from kgservice.server.schemas import Put, Releases
 
@@ -81,6 +83,14 @@ class AsyncClient:
             for one in (await self._ask(call)).answers:
                 yield one
 
+    async def complete_each(
+        self, questions: Sequence[Question], **options: Unpack[calls.CompleteOptions]
+    ) -> AsyncIterator[Answer | KGServiceError]:
+        """The same; a question that cannot be answered gives its error in place of its answer."""
+        for call in calls.complete_each(questions, options):
+            for one in await self._ask(call):
+                yield one
+
     async def classify(self, statement: Statement, **options: Unpack[calls.ClassifyOptions]) -> Verdict:
         """Whether a statement is true; see `Engine.classify`."""
         return await self._ask(calls.classify(statement, options))
@@ -92,6 +102,10 @@ class AsyncClient:
         for call in calls.classify_many(statements, options):
             for one in (await self._ask(call)).verdicts:
                 yield one
+
+    async def explain(self, statement: Statement, **options: Unpack[calls.ExplainOptions]) -> Explanation:
+        """Why a statement is thought true; see `Engine.explain`."""
+        return await self._ask(calls.explain(statement, options))
 
     async def search(
         self, query: str, *, cursor: str | None = None, **options: Unpack[calls.SearchOptions]

@@ -21,7 +21,9 @@ from kgservice.answers import (
     Statement,
     Verdict,
 )
-from kgservice.errors import DataError
+from kgservice.client.refusals import problem_of
+from kgservice.errors import DataError, KGServiceError
+from kgservice.explanations import Explanation
 from kgservice.records import EntityRecord
 from kgservice.server.schemas import Answers, Put, Releases, SearchResults, TypesAnswers, Verdicts
 
@@ -36,14 +38,24 @@ class CompleteOptions(TypedDict, total=False):
 
     k: int
     types: Sequence[str]
+    filters: Sequence[tuple[str, str]]
     exclude_known: bool
     model: str
+    fuse: bool
     language: str
 
 
 class ClassifyOptions(TypedDict, total=False):
     """See `Engine.classify`."""
 
+    model: str
+    language: str
+
+
+class ExplainOptions(TypedDict, total=False):
+    """See `Engine.explain`."""
+
+    k: int
     model: str
     language: str
 
@@ -103,26 +115,56 @@ class Call(Generic[T]):
         Raises:
             DataError: it is not what such a service answers.
         """
+        return self._decoded(response.content)
+
+    def content(self) -> tuple[bytes, str]:
+        """The body as it is sent, and its media type."""
+        return msgspec.json.encode(self.body), "application/json"
+
+    def _decoded(self, content: bytes) -> T:
         if self.answer is None:
             return None  # type: ignore[return-value]
         try:
-            return msgspec.json.decode(response.content, type=self.answer)
+            return msgspec.json.decode(content, type=self.answer)
         except msgspec.MsgspecError as error:
             raise DataError(
                 f"{self.method} {self.path} gave no {self.answer.__name__}: {error}. Is this address a kgservice?"
             ) from error
 
 
+@dataclass(frozen=True)
+class LinesCall(Call[Any]):
+    """A request of lines (NDJSON), whose answer has one for each: of the class `answer`, or the problem that it met."""
+
+    def content(self) -> tuple[bytes, str]:
+        """See `Call.content`."""
+        return b"\n".join(msgspec.json.encode(line) for line in self.body), "application/x-ndjson"
+
+    def read(self, response: httpx.Response) -> list[Any]:
+        """See `Call.read`."""
+        lines = [line for line in response.content.split(b"\n") if line.strip()]
+        return [problem_of(line) or self._decoded(line) for line in lines]
+
+
 def complete(question: Question, options: CompleteOptions) -> Call[Answer]:
     """`POST /v1/complete`."""
-    return Call("POST", "/v1/complete", Answer, body={**_plain(question), **options})
+    return Call("POST", "/v1/complete", Answer, body={**_plain(question), **_named(options)})
 
 
 def complete_many(questions: Sequence[Question], options: CompleteOptions) -> Iterator[Call[Answers]]:
     """The same for many, as few requests as a server takes."""
-    size = max(1, min(_BULK, _BULK_CANDIDATES // max(1, options.get("k", 10))))
-    for part in _parts(questions, size):
-        yield Call("POST", "/v1/complete", Answers, body={"questions": [_plain(one) for one in part], **options})
+    for part in _parts(questions, _size(options.get("k", 10))):
+        yield Call(
+            "POST", "/v1/complete", Answers, body={"questions": [_plain(one) for one in part], **_named(options)}
+        )
+
+
+def complete_each(
+    questions: Sequence[Question], options: CompleteOptions
+) -> Iterator[Call[list[Answer | KGServiceError]]]:
+    """The same as lines, where one that cannot be answered spoils no other."""
+    for part in _parts(questions, _size(options.get("k", 10))):
+        yield LinesCall("POST", "/v1/complete", Answer, body=[{**_plain(one), **_named(options)} for one in part])
 
 
 def classify(statement: Statement, options: ClassifyOptions) -> Call[Verdict]:
@@ -136,6 +178,11 @@ def classify_many(statements: Sequence[Statement], options: ClassifyOptions) -> 
         yield Call("POST", "/v1/classify", Verdicts, body={"statements": [_plain(one) for one in part], **options})
 
 
+def explain(statement: Statement, options: ExplainOptions) -> Call[Explanation]:
+    """`POST /v1/explain`."""
+    return Call("POST", "/v1/explain", Explanation, body={**_plain(statement), **options})
+
+
 def search(query: str, cursor: str | None, options: SearchOptions) -> Call[SearchResult]:
     """`GET /v1/search`, whose result may be a page behind another."""
     given: dict[str, Any] = dict(options)
@@ -146,10 +193,8 @@ def search(query: str, cursor: str | None, options: SearchOptions) -> Call[Searc
 
 def search_many(queries: Sequence[str], options: SearchOptions) -> Iterator[Call[SearchResults]]:
     """`POST /v1/search`."""
-    given: dict[str, Any] = dict(options)
-    if "filters" in given:
-        given["filters"] = [{"relation": relation, "object": object} for relation, object in given["filters"]]
-    for part in _parts(queries, max(1, min(_BULK, _BULK_CANDIDATES // max(1, options.get("k", 10))))):
+    given = _named(options)
+    for part in _parts(queries, _size(options.get("k", 10))):
         yield Call("POST", "/v1/search", SearchResults, body={"queries": part, **given})
 
 
@@ -195,6 +240,19 @@ def erase(name: str) -> Call[None]:
 def releases() -> Call[Releases]:
     """`GET /v1/releases`."""
     return Call("GET", "/v1/releases", Releases)
+
+
+def _named(options: CompleteOptions | SearchOptions) -> dict[str, Any]:
+    """Options as bodies have them: a filter names its parts."""
+    given: dict[str, Any] = dict(options)
+    if "filters" in given:
+        given["filters"] = [{"relation": relation, "object": object} for relation, object in given["filters"]]
+    return given
+
+
+def _size(k: int) -> int:
+    """Questions of `k` candidates in one request."""
+    return max(1, min(_BULK, _BULK_CANDIDATES // max(1, k)))
 
 
 def _parts(whole: Sequence[T], size: int) -> Iterator[list[T]]:

@@ -46,6 +46,7 @@ class _Problem:
 
     type: str = ""
     title: str = ""
+    status: int = 0
     detail: str = ""
     request_id: str = ""
     closest: list[str] | None = None
@@ -53,14 +54,24 @@ class _Problem:
 
 def error_of(response: httpx.Response) -> KGServiceError:
     """The error that a response with a status of 400 or more stands for."""
-    try:
-        problem = msgspec.json.decode(response.content, type=_Problem)
-    except msgspec.MsgspecError:
+    error = problem_of(response.content)
+    if error is None:
         where = f"{response.request.method} {response.request.url.copy_with(query=None)}"
         return Refused(f"{where} answered {response.status_code} {response.reason_phrase}", response.status_code)
+    return error
+
+
+def problem_of(document: bytes) -> KGServiceError | None:
+    """The error that a problem document stands for; None where it is none."""
+    try:
+        problem = msgspec.json.decode(document, type=_Problem)
+    except msgspec.MsgspecError:
+        return None
     slug = problem.type.rpartition("/")[2]
     message = problem.detail or problem.title
+    if not slug:
+        return None
     if slug in _OF_SLUG:
         state = {"closest": problem.closest or []} if issubclass(_OF_SLUG[slug], errors.UnknownName) else {}
         return errors.restored(_OF_SLUG[slug], message, state)
-    return Refused(message, response.status_code, slug, problem.request_id)
+    return Refused(message, problem.status, slug, problem.request_id)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
-import orjson
 
 from kgservice import __version__
 from kgservice.client.calls import Call
@@ -31,7 +30,7 @@ def request_of(http: httpx.Client | httpx.AsyncClient, call: Call[Any]) -> httpx
     query: dict[str, Any] = {name: value for name, value in call.query.items() if value not in (None, (), [])}
     if call.body is None:
         return http.build_request(call.method, call.path, params=query)
-    content = orjson.dumps(call.body)
+    content, media = call.content()
     return http.build_request(
-        call.method, call.path, params=query, content=content, headers={"Content-Type": "application/json"}
+        call.method, call.path, params=query, content=content, headers={"Content-Type": media, "Accept": media}
     )

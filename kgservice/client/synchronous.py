@@ -25,6 +25,8 @@ from kgservice.client.calls import Call
 from kgservice.client.patience import BUSY, Patience
 from kgservice.client.refusals import Unreachable, error_of
 from kgservice.client.sending import options_of, request_of
+from kgservice.errors import KGServiceError
+from kgservice.explanations import Explanation
 from kgservice.records import EntityRecord
 from kgservice.server.schemas import Put, Releases
 
@@ -80,6 +82,13 @@ class Client:
         for call in calls.complete_many(questions, options):
             yield from self._ask(call).answers
 
+    def complete_each(
+        self, questions: Sequence[Question], **options: Unpack[calls.CompleteOptions]
+    ) -> Iterator[Answer | KGServiceError]:
+        """The same; a question that cannot be answered gives its error in place of its answer."""
+        for call in calls.complete_each(questions, options):
+            yield from self._ask(call)
+
     def classify(self, statement: Statement, **options: Unpack[calls.ClassifyOptions]) -> Verdict:
         """Whether a statement is true; see `Engine.classify`."""
         return self._ask(calls.classify(statement, options))
@@ -90,6 +99,10 @@ class Client:
         """The verdicts on many statements in their order, asked for as they are taken."""
         for call in calls.classify_many(statements, options):
             yield from self._ask(call).verdicts
+
+    def explain(self, statement: Statement, **options: Unpack[calls.ExplainOptions]) -> Explanation:
+        """Why a statement is thought true; see `Engine.explain`."""
+        return self._ask(calls.explain(statement, options))
 
     def search(self, query: str, *, cursor: str | None = None, **options: Unpack[calls.SearchOptions]) -> SearchResult:
         """Entities by what they are called and what is said of them; see `Engine.search`."""

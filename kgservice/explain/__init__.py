@@ -12,7 +12,9 @@ import numpy.typing as npt
 from kgservice.answers import Named, Verdict
 from kgservice.explain import deletion, paths, rules
 from kgservice.explain.adjacency import LEARNT, Adjacency
-from kgservice.explain.explanation import (
+from kgservice.explain.picture import picture
+from kgservice.explain.sentence import call, sentence
+from kgservice.explanations import (
     AlikeLink,
     Deletion,
     End,
@@ -23,8 +25,6 @@ from kgservice.explain.explanation import (
     Rule,
     RuleAtom,
 )
-from kgservice.explain.picture import picture
-from kgservice.explain.sentence import call, sentence
 from kgservice.graph import KnowledgeGraph
 from kgservice.query import QueryBatch, Slot
 from kgservice.served import ServedModel

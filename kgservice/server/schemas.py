@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kgservice.answers import Answer, SearchResult, TypesAnswer, Verdict
-from kgservice.explain import Explanation
+from kgservice.explanations import Explanation
 
 
 @dataclass(frozen=True)

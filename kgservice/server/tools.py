@@ -22,6 +22,7 @@ from starlette.routing import BaseRoute
 from kgservice import __version__
 from kgservice.answers import Answer, EntityPage, Pair, Question, SearchResult, Statement, Verdict
 from kgservice.errors import DataError, KGServiceError
+from kgservice.explanations import Explanation
 from kgservice.server.bodies import Language, Model, Name, PairBody
 from kgservice.server.problems import RequestProblem
 from kgservice.server.service import Service
@@ -35,8 +36,8 @@ MAX_ROWS = 1000
 INSTRUCTIONS = """\
 A knowledge graph, and models that predict what it lacks. Name entities, relations and types by id (`world:France`) or IRI;
 `search` finds ids of entities by name. `get` tells what the graph states. `complete` proposes what fills the missing part of
-a statement, and `classify` says whether a statement is true. A probability is calibrated; a score only orders. Candidates
-with `known` are stated by the graph already. `sparql` queries the graph, and predicts within
+a statement, `classify` says whether a statement is true, and `explain` why. A probability is calibrated; a score only orders.
+Candidates with `known` are stated by the graph already. `sparql` queries the graph, and predicts within
 `SERVICE kg:complete { s p ?o {| kg:probability ?p |} }`.
 """
 _READS = ToolAnnotations(readOnlyHint=True, idempotentHint=True, openWorldHint=False)
@@ -133,6 +134,20 @@ def make_server(service: Service) -> MCPServer[Any]:
         engine = service.engine
         statement = Statement(subject, relation, object, _pairs(qualifiers))
         return (await ask(lambda: engine.classify([statement], model=model, language=language)))[0]
+
+    @server.tool(annotations=_READS)
+    async def explain(
+        subject: Name,
+        relation: Name,
+        object: Name,
+        k: Annotated[int, Field(ge=1, le=20, description="Of each kind of evidence.")] = 3,
+        model: Model = None,
+        language: Language = "en",
+    ) -> Explanation:
+        """Say why a statement is thought true or not: paths, rules, entities alike, and the facts that its score rests on."""
+        engine = service.engine
+        statement = Statement(subject, relation, object)
+        return (await ask(lambda: engine.explain([statement], k=k, model=model, language=language)))[0]
 
     @server.tool(annotations=_READS)
     async def sparql(
