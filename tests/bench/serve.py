@@ -90,12 +90,14 @@ def wrk(address: str, bodies: Path, connections: int, seconds: int) -> dict[str,
     done = subprocess.run([*command, "--", str(bodies)], capture_output=True, text=True, check=True)
     line = next(line for line in done.stdout.splitlines() if line.startswith("JSON "))
     found: dict[str, Any] = json.loads(line.removeprefix("JSON "))
-    return {"connections": connections, "requests_per_s": round(found["requests"] / found["seconds"], 1), **found}
+    figures = {"connections": connections, "requests_per_s": round(found["requests"] / found["seconds"], 1), **found}
+    print(figures, file=sys.stderr, flush=True)
+    return figures
 
 
 def bulk(address: str, asked: list[dict[str, Any]], model: str | None, seconds: float) -> dict[str, float]:
     """Questions a second in requests of a thousand, from one client."""
-    rows = [{key: value for key, value in one.items() if key != "k"} for one in asked[:1000]]
+    rows = [{key: value for key, value in one.items() if key not in ("k", "model")} for one in asked[:1000]]
     body = orjson.dumps({"questions": rows, "k": K, "model": model})
     with httpx.Client(base_url=address, trust_env=False, timeout=120) as client:
         times = []
