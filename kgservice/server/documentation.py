@@ -114,6 +114,8 @@ def _guard(operation: dict[str, Any], method: str, path: str) -> None:
     refusals = ["key-required", "invalid-key", "scope-too-small", "too-many-requests"]
     if scope is not Scope.READ:
         refusals.append("no-keys")
+    if "requestBody" in operation:
+        refusals.append("body-too-slow")
     for status, response in problem_responses(refusals).items():
         held = operation["responses"].get(str(status))
         if held:
