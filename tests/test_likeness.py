@@ -14,9 +14,9 @@ from starlette.testclient import TestClient
 
 from kgservice import pipeline
 from kgservice.engine import Engine
+from kgservice.engine.likeness import _nearest
 from kgservice.errors import InvalidQuestion, UnknownEntity, UnknownModel
 from kgservice.layers import Layers
-from kgservice.likeness import _nearest
 from kgservice.release import ReleaseStore
 from kgservice.server.app import create_app
 from kgservice.server.settings import ServerSettings

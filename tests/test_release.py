@@ -16,7 +16,7 @@ import pytest
 
 from kgservice import pipeline
 from kgservice.answers import Question
-from kgservice.engine import Engine
+from kgservice.engine import Engine, canaries
 from kgservice.errors import CorruptRelease, UnknownRelease
 from kgservice.release import ReleaseStore
 from tests.conftest import family_recipe
@@ -96,7 +96,7 @@ def test_canaries_catch_other_answers(store: ReleaseStore) -> None:
         wrong[0]["scores"][0] += 1
         patch.setattr(type(release), "canaries", lambda self: wrong)
         with pytest.raises(CorruptRelease, match="the canary .* gives scores"):
-            engine.replay_canaries()
+            canaries.replay(engine)
 
 
 def test_activate_and_rollback(store: ReleaseStore, family_ttl: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from kgservice import __version__
 from kgservice.engine import Engine
+from kgservice.engine.canaries import made
 from kgservice.graph import KnowledgeGraph
 from kgservice.pipeline.measuring import TrainedModel, build_index
 from kgservice.pipeline.stages import stage, write_json
@@ -79,10 +80,10 @@ def reindex(store: ReleaseStore, id: str | None, model: str | None, spec: str) -
 
 
 def write_canaries(release: Release, graph: KnowledgeGraph) -> None:
-    """Ask questions about held-out statements, and keep the answers for `Engine.replay_canaries`."""
+    """Ask questions about held-out statements, and keep the answers for `engine.canaries.replay`."""
     with stage("canaries"):
         held_out = graph.statements.take(graph.statements.split != Split.TRAIN)
-        canaries = Engine(release).canaries(held_out if len(held_out) else graph.statements)
+        canaries = made(Engine(release), held_out if len(held_out) else graph.statements)
         write_json(release.folder / "canary.json", canaries)
 
 

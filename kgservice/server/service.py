@@ -12,7 +12,7 @@ import orjson
 from fastapi import Depends, Request, Response
 
 from kgservice import __version__
-from kgservice.engine import Engine
+from kgservice.engine import Engine, canaries
 from kgservice.errors import InvalidQuestion
 from kgservice.server.access import Access
 from kgservice.server.batching import Batches
@@ -68,7 +68,7 @@ class Service:
             return
         engine = self.engine
         self.metrics.serves(engine.release.id, engine.revision)
-        self.metrics.canary_recall.set(engine.canary_recall())
+        self.metrics.canary_recall.set(canaries.recall(engine))
 
     async def answer(self, ask: Callable[[], Any]) -> Response:
         """Ask and write the answer as JSON, both off the event loop."""

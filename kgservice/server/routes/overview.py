@@ -9,8 +9,8 @@ from fastapi import APIRouter, Query, Request, Response
 
 from kgservice.answers import EntityMap, RelationList
 from kgservice.engine import Engine
+from kgservice.engine.relations import matching
 from kgservice.errors import InvalidQuestion
-from kgservice.relations import matching
 from kgservice.server.bodies import JsonRoute, MapQuery, RelationsQuery
 from kgservice.server.documentation import responses
 from kgservice.server.service import ServiceOf

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from kgservice.answers import MAX_K, Facet, FacetValue, Highlights, Match, Named, SearchResult
 from kgservice.cursors import Cursor
+from kgservice.engine.reading import Filter, fact_of
 from kgservice.names import Names
-from kgservice.reading import Filter, fact_of
 from kgservice.search import Hits
 from kgservice.search.highlights import highlight
 from kgservice.search.hits import Hit, Mode

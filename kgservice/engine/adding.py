@@ -19,13 +19,13 @@ from torch import Tensor
 from kgservice.answers import Pair, Question
 from kgservice.describing import described
 from kgservice.encoders import shared_encoder
+from kgservice.engine.reading import Reading
 from kgservice.errors import InvalidQuestion
 from kgservice.graph import KnowledgeGraph
 from kgservice.grown import Additions, GrownGraph
 from kgservice.names import Names
 from kgservice.query import QueryBatch, Slot
 from kgservice.ragged import Ragged, offsets_of
-from kgservice.reading import Reading
 from kgservice.records import EntityRecord
 from kgservice.refining import partition, refined
 from kgservice.release import Release

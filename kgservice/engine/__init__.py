@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kgservice.adding import AddedEntities, ReleaseSearch, canonical
 from kgservice.answers import (
     MAX_K,
     MAX_STATEMENTS,
@@ -33,30 +32,31 @@ from kgservice.answers import (
     TypesAnswer,
     Verdict,
 )
-from kgservice.completion import Completion
-from kgservice.errors import CorruptRelease, DataError, InvalidQuestion
+from kgservice.engine import canaries
+from kgservice.engine.adding import AddedEntities, ReleaseSearch, canonical
+from kgservice.engine.completion import Completion
+from kgservice.engine.finding import Finding, Sought
+from kgservice.engine.fusing import fused
+from kgservice.engine.judging import Judging
+from kgservice.engine.likeness import alike
+from kgservice.engine.mapping import entity_map
+from kgservice.engine.reading import Filter, Reading, fact_of
+from kgservice.engine.relations import summaries
+from kgservice.engine.routing import Routing
+from kgservice.engine.telling import Telling
+from kgservice.errors import DataError, InvalidQuestion
 from kgservice.explain import MAX_SHOWN, Explaining, Explanation
-from kgservice.finding import Finding, Sought
-from kgservice.fusing import fused
 from kgservice.graph import KnowledgeGraph
-from kgservice.judging import Judging
-from kgservice.likeness import alike
-from kgservice.mapping import entity_map
 from kgservice.names import Names
 from kgservice.query import QueryBatch, Slot
-from kgservice.reading import Filter, Reading, fact_of
 from kgservice.records import EntityRecord
-from kgservice.relations import summaries
 from kgservice.release import Release, ReleaseStore
-from kgservice.routing import Routing
 from kgservice.scorers.text import TextScorer
 from kgservice.search import EntitySearch, LayeredSearch
 from kgservice.served import ServedModel
 from kgservice.stacking import FILE as FUSION
 from kgservice.stacking import Stacker
-from kgservice.statements import StatementTable
 from kgservice.store import Changes, Journal
-from kgservice.telling import Telling
 from kgservice.texts import TextKind
 from kgservice.views import Views
 
@@ -111,7 +111,7 @@ class Engine:
         if verify:
             release.verify()
         engine = cls(release)
-        engine.replay_canaries()
+        canaries.replay(engine)
         return engine.revised(changes) if changes and changes.revision else engine
 
     def revised(self, changes: Changes) -> Engine:
@@ -401,7 +401,7 @@ class Engine:
 
         Args:
             queries: as for `search`.
-            sought: the fields of `kgservice.finding.Sought`: `k`, `types`, `filters`, `language`, `mode`, `facets`, `facet_by`,
+            sought: the fields of `engine.finding.Sought`: `k`, `types`, `filters`, `language`, `mode`, `facets`, `facet_by`,
                 `highlight`.
 
         Raises:
@@ -523,51 +523,6 @@ class Engine:
             self.classify([statement], model=name)
             if isinstance(model.scorer, TextScorer):
                 model.scorer.read_texts(["warm up"])
-
-    def replay_canaries(self) -> None:
-        """Ask the release's own questions again.
-
-        Raises:
-            CorruptRelease: an answer is not the one it had when the release was made.
-        """
-        for canary in self.release.canaries():
-            answer = self.complete(
-                [Question(**canary["question"])], k=len(canary["ids"]), model=canary["model"], exclude_known=False
-            )[0]
-            scores = [candidate.score for candidate in answer.candidates]
-            if not np.allclose(scores, canary["scores"], rtol=0, atol=canary["tolerance"]):
-                raise CorruptRelease(
-                    f"release {self.release.id}: the canary {canary['question']} gives scores {scores}, "
-                    f"{canary['scores']} were sealed. It was not opened."
-                )
-
-    def canary_recall(self) -> float:
-        """Share of the canaries' answers that are given still; what was put or erased since may have its place in them."""
-        expected = given = 0
-        for canary in self.release.canaries():
-            question = Question(**canary["question"])
-            k = len(canary["ids"])
-            answer = self.complete([question], k=k, model=canary["model"], exclude_known=False)[0]
-            expected += k
-            given += len(set(canary["ids"]) & {candidate.id for candidate in answer.candidates})
-        return given / expected if expected else 1.0
-
-    def canaries(self, table: StatementTable, count: int = 8) -> list[dict[str, Any]]:
-        """Questions about some of `table`'s statements with today's answers, for `replay_canaries`."""
-        chosen = np.unique(np.linspace(0, len(table) - 1, count).astype(int))[: len(table)]
-        made = []
-        for name in self._models:
-            for row in chosen:
-                question: dict[str, Any] = {
-                    "subject": self.graph.entities.name(int(table.subject[row])),
-                    "relation": self.graph.relations.name(int(table.relation[row])),
-                }
-                answer = self.complete([Question(**question)], k=5, model=name, exclude_known=False)[0]
-                scores = [candidate.score for candidate in answer.candidates]
-                tolerance = 1e-3 * max(1.0, *map(abs, scores))
-                ids = [candidate.id for candidate in answer.candidates]
-                made.append({"model": name, "question": question, "ids": ids, "scores": scores, "tolerance": tolerance})
-        return made
 
     def _unseen(self, *entities: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
         """bool `[b]`: whether one of some entities, each int32 `[b]`, is in no training statement."""
