@@ -242,12 +242,17 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Value:
-    """An entity, or a literal with its datatype."""
+    """An entity, or a literal with its datatype.
+
+    Attributes:
+        image: where the file can be fetched that a literal names, if that is an image.
+    """
 
     id: str | None
     label: str | None
     datatype: str | None = None
     language: str | None = None
+    image: str | None = None
 
 
 @dataclass(frozen=True)

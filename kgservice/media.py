@@ -37,7 +37,7 @@ class Media:
         file_of = {}
         for place in np.flatnonzero(is_media).tolist():
             lexical = literals.value(place).lexical
-            if lexical.lower().endswith(_SUFFIXES):
+            if is_image(lexical):
                 file_of[place] = lexical
         table = literals.statements
         rows = np.flatnonzero(np.isin(table.object, list(file_of)))
@@ -48,4 +48,14 @@ class Media:
 
     def address(self, row: int) -> str:
         """Where the file can be fetched."""
-        return _ADDRESS + quote(self.files[row].replace(" ", "_"))
+        return address_of(self.files[row])
+
+
+def is_image(file: str) -> bool:
+    """Whether the suffix of a file on Wikimedia Commons is an image's."""
+    return file.lower().endswith(_SUFFIXES)
+
+
+def address_of(file: str) -> str:
+    """Where a file of Wikimedia Commons can be fetched."""
+    return _ADDRESS + quote(file.replace(" ", "_"))

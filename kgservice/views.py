@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from kgservice.answers import Named, QualifierView, StatementView, Value
 from kgservice.graph import KnowledgeGraph
+from kgservice.media import COMMONS_MEDIA, address_of, is_image
 from kgservice.names import Names
 from kgservice.query import QueryBatch, Slot
 from kgservice.statements import StatementTable
@@ -129,7 +130,9 @@ class Views:
     def literal(self, literal: int) -> Value:
         """A literal by id."""
         value = self.graph.literals.value(literal)
-        return Value(None, value.lexical, value.datatype, value.language or None)
+        pictured = value.datatype == COMMONS_MEDIA and is_image(value.lexical)
+        image = address_of(value.lexical) if pictured else None
+        return Value(None, value.lexical, value.datatype, value.language or None, image)
 
     def statements(self, rows: npt.NDArray[np.int64], language: str) -> list[StatementView]:
         """Rows of the graph's statements."""

@@ -12,6 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from kgservice.engine import Engine
+from kgservice.errors import RecipeError
 from kgservice.release import ReleaseStore
 from kgservice.resources import share
 from kgservice.server.app import create_app
@@ -72,6 +73,15 @@ def test_it_can_be_off(engine: Engine) -> None:
     assert client.get("/").content == (FOLDER / "index.html").read_bytes()
     client = TestClient(create_app(engine, ServerSettings(home=Path(), docs=False, console=False)))
     assert client.get("/").status_code == 404
+
+
+def test_pictures_come_from_where_the_operator_says(engine: Engine) -> None:
+    given = {"KGSERVICE_CONSOLE_IMAGES": "https://commons.wikimedia.org, https://upload.wikimedia.org"}
+    settings = ServerSettings.load(given)
+    policy = TestClient(create_app(engine, settings)).get("/").headers["Content-Security-Policy"]
+    assert "img-src 'self' https://commons.wikimedia.org https://upload.wikimedia.org;" in policy
+    with pytest.raises(RecipeError, match="KGSERVICE_CONSOLE_IMAGES: expected origins such as https://example.org"):
+        ServerSettings.load({"KGSERVICE_CONSOLE_IMAGES": "https://a.example; script-src *"})
 
 
 def test_no_file_names_an_outside_address() -> None:

@@ -3,10 +3,13 @@
 import lzma
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kgservice import ingestion
+from kgservice.names import Names
 from kgservice.readers.options import ReadOptions
+from kgservice.views import Views
 
 SITELINKS = "http://wikiba.se/ontology#sitelinks"
 PAIRS = ["Q1", "Q42", "Q182397", "Q120248304", "Q17948861", "Q51605722"]
@@ -72,6 +75,12 @@ def test_images_are_told_apart(mirror, tmp_path):
     assert all(relation in ("P18", "P1442", "P10", "P109") for relation, _ in images)
     row = graph.media.files.index("Douglas adams portrait.jpg")
     assert graph.media.address(row).endswith("/Special:FilePath/Douglas_adams_portrait.jpg")
+    entities, relations = (Names.entities(graph.entities, {}, ""), Names.relations(graph.relations, {}, ""))
+    views = Views(graph, entities, relations, Names.types(graph.types.vocabulary, {}, ""))
+    facts = views.facts(graph.literals.rows_of(graph.entities.id("Q42")), "en")
+    told = {fact.object.label: fact.object.image for fact in facts if fact.object.image}
+    assert told["Douglas adams portrait.jpg"] == graph.media.address(row)
+    assert set(told) == {graph.media.files[at] for at in np.flatnonzero(graph.media.entity == graph.entities.id("Q42"))}
 
 
 def test_both_at_once_are_one_graph(mirror, tmp_path):

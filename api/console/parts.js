@@ -72,8 +72,16 @@ export function spread(value) {
 /** That the graph states it. */
 export const known = () => h("span.mark.known", { title: "The graph states this already." }, "known");
 
+/** A picture that a literal names, where this server lets it be loaded; else a link to it. */
+export function picture(value) {
+  const link = h("a.picture-link", { href: value.image, rel: "noopener noreferrer", target: "_blank" }, value.label);
+  const shown = h("img", { src: value.image, alt: value.label, loading: "lazy", referrerpolicy: "no-referrer", onerror: () => fill(link, value.label) });
+  return fill(link, shown);
+}
+
 /** A literal, as people write it. */
 export function literal(value) {
+  if (value.image) return picture(value);
   const type = (value.datatype ?? "").split(/[#/]/).pop();
   let text = value.label ?? "";
   if (/^(integer|int|long|decimal|double|float|nonNegativeInteger)$/.test(type) && /^[+-]?\d{5,}(\.\d+)?$/.test(text)) text = Number(text).toLocaleString("en");

@@ -93,7 +93,7 @@ def create_app(engine: Engine | EngineHolder, settings: ServerSettings) -> FastA
     if settings.metrics:
         app.include_router(operation.router)
     if settings.console:
-        app.include_router(console(share() / "api" / "console"))
+        app.include_router(console(share() / "api" / "console", settings.console_images))
     if settings.docs:
         app.include_router(pages(app))
     app.add_exception_handler(KGServiceError, problems.on_error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -79,12 +80,25 @@ class ServerSettings(BaseModel):
         None, description="File of predicted links (.nt, .ttl, .nq, .trig) to query too."
     )
     docs: bool = Field(True, description="Serve the page of endpoints at /api, and /openapi.json.")
+    console_images: tuple[str, ...] = Field(
+        (),
+        description="Origins that the console may load pictures of entities from, comma-separated; else it links to them. "
+        "Wikidata's: https://commons.wikimedia.org,https://upload.wikimedia.org.",
+    )
     console: bool = Field(True, description="Serve the console at /; without it / is the page of endpoints.")
     cors_origins: tuple[str, ...] = Field((), description="Web origins that browsers may call from, comma-separated.")
     log_format: Literal["text", "json"] = Field("text", description="How log lines are written.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("console_images", mode="after")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:  # each goes into a header
+            if not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:[0-9]+)?", origin):
+                raise ValueError(f"expected origins such as https://example.org, not {origin!r}")
+        return value
+
+    @field_validator("cors_origins", "console_images", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

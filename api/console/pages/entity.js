@@ -2,7 +2,7 @@
 
 import { ask, choices } from "../api.js";
 import { fill, h } from "../dom.js";
-import { count, empty, entity, figure, literal, many, nameOf, percent, settle, spread, tags, value } from "../parts.js";
+import { count, empty, entity, figure, literal, many, nameOf, percent, picture, settle, spread, tags, value } from "../parts.js";
 import { to } from "../route.js";
 
 const SHORT = 12; // values of one relation before "all"
@@ -75,15 +75,19 @@ function groups(page) {
   const every = [...found.values()];
   const [out, inward] = [every.filter((one) => !one.inward), every.filter((one) => one.inward)];
   const [plain, linked] = [out.filter(isPlain), out.filter((one) => !isPlain(one))];
+  const pictures = linked.filter(isPicture);
   return [
+    pictures.length ? h("div.pictures", {}, pictures.flatMap(({ relation, rows }) => rows.slice(0, 4).map(({ what }) => h("figure", {}, picture(what), h("figcaption.hint", {}, nameOf(relation)))))) : null,
     plain.length ? [h("h2.sr", {}, "In figures"), h("dl.tiles", {}, plain.map((one) => tile(one)))] : null,
-    linked.length ? [h("h2", {}, "Stated"), h("dl.facts", {}, linked.map((one) => group(one, page)))] : null,
+    linked.length > pictures.length ? [h("h2", {}, "Stated"), h("dl.facts", {}, linked.filter((one) => !isPicture(one)).map((one) => group(one, page)))] : null,
     inward.length ? [h("h2", {}, "Stated of others"), h("dl.facts", {}, inward.map((one) => group(one, page)))] : null,
   ];
 }
 
+const isPicture = ({ rows }) => rows.every((row) => row.what.image);
+
 /** One short literal with nothing beside it. */
-const isPlain = ({ rows }) => rows.length === 1 && !rows[0].what.id && !rows[0].qualifiers.length && (rows[0].what.label ?? "").length < 24;
+const isPlain = ({ rows }) => rows.length === 1 && !rows[0].what.id && !rows[0].what.image && !rows[0].qualifiers.length && (rows[0].what.label ?? "").length < 24;
 
 function tile({ relation, rows }) {
   return h("div", {}, h("dt", { title: relation.description }, nameOf(relation), h("span.id", {}, relation.id)), h("dd", {}, literal(rows[0].what)));
