@@ -27,6 +27,10 @@ api: $(READY)  ## regenerate api/openapi.json
 cards: $(READY)  ## regenerate models/*.md from committed results
 	$(BIN)/python tools/cards.py
 
+test-postgresql: $(READY)  ## what the service keeps, over a PostgreSQL server of its own
+	$(BIN)/pip install --quiet 'psycopg[binary]>=3.2'
+	tools/with_postgresql.sh $(BIN)/pytest tests/test_database.py
+
 test-milvus: $(READY)  ## the index contract over a Milvus server, in an environment of its own: it brings another FAISS
 	$(PYTHON) -m venv .venv-milvus && .venv-milvus/bin/pip install --quiet milvus-lite pymilvus
 	$(BIN)/pip install --quiet 'pymilvus>=2.5'
