@@ -59,7 +59,7 @@ def test_the_committed_document_is_the_codes() -> None:
     assert committed == openapi.document(), "run: python -m kgservice.server.openapi"
 
 
-CHANGES = ("putEntity", "putEntities", "eraseEntity", "activateRelease", "rollbackRelease")
+CHANGES = ("putEntity", "putEntities", "eraseEntity", "sparqlUpdate", "activateRelease", "rollbackRelease")
 """Not questions."""
 
 

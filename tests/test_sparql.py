@@ -180,9 +180,11 @@ def test_malformed_queries(client: TestClient, query: str, detail: str) -> None:
 
 def test_refusals(client: TestClient) -> None:
     for update in ("LOAD <http://127.0.0.1:1/a.ttl>", "DROP ALL", "nonsense"):
-        refused(client.post("/sparql", data={"update": update}), 403, "update-refused", "takes no update")
+        refused(
+            client.post("/sparql", data={"update": update}), 403, "update-refused", "/sparql/update takes INSERT DATA"
+        )
         direct = client.post("/sparql", content=update, headers={"Content-Type": "application/sparql-update"})
-        refused(direct, 403, "update-refused", "takes no update")
+        refused(direct, 403, "update-refused", "/sparql/update takes INSERT DATA")
     refused(client.post("/sparql", data={"other": "x"}), 400, "malformed-query", "Expected one query, found 0")
     refused(client.get("/sparql?query=ASK{}&query=ASK{}"), 400, "malformed-query", "Expected one query, found 2")
     refused(client.get("/sparql?query=%FF"), 400, "malformed-query", "cannot be read")
@@ -435,6 +437,56 @@ def test_what_is_put_is_asked_and_what_is_erased_is_gone(release_store: ReleaseS
         assert {"c": f"{WORLD}France"} not in ask(client, who)
         assert not ask(client, "SELECT * WHERE { { world:France ?p ?o } UNION { ?s ?p world:France } }")
         assert [one.name.partition("@")[2] for one in (tmp_path / "sparql").iterdir()] == ["2-1"]
+
+
+def test_an_update_puts_entities(release_store: ReleaseStore, tmp_path: Path) -> None:
+    shutil.copytree(release_store.folder, tmp_path / "releases")
+    with TestClient(open_app(ServerSettings(home=tmp_path))) as client:
+
+        def update(text: str) -> httpx.Response:
+            return client.post("/sparql/update", content=text, headers={"Content-Type": "application/sparql-update"})
+
+        first = update(
+            """INSERT DATA {
+              world:New_One a world:City ; rdfs:label "New One"@en , "Neue"@de ; skos:altLabel "Nova"@la ;
+                schema:description "city in Norway"@en ; world:locatedIn world:Norway .
+              world:Norway world:capital world:New_One {| world:startDecade world:2000s |}
+            }"""
+        )
+        assert first.status_code == 200, first.text
+        assert (first.json()["created"], first.json()["replaced"]) == (1, 0)
+        more = client.post("/sparql/update", data={"update": 'INSERT DATA { world:New_One rdfs:label "Ny"@nb }'})
+        assert (more.json()["created"], more.json()["replaced"]) == (0, 1)
+        page = client.get("/v1/entities/world:New_One").json()
+        assert page["labels"] == {"en": "New One", "de": "Neue", "nb": "Ny"}
+        assert [one["id"] for one in page["types"]] == ["world:City"]
+        query = "SELECT ?d { world:Norway world:capital world:New_One {| world:startDecade ?d |} }"
+        assert ask(client, query) == [{"d": f"{WORLD}2000s"}]
+        assert update("").json()["created"] == 0
+
+        for text, status, slug, detail in (
+            (
+                "INSERT DATA { world:Norway world:borders world:Peru }",
+                403,
+                "update-refused",
+                "has a new entity in every statement",
+            ),
+            ("INSERT DATA { world:X world:population 7 }", 403, "update-refused", "numbers and dates cannot be put"),
+            ("INSERT DATA { [] a world:City }", 403, "update-refused", "blank nodes cannot be put"),
+            (
+                "DELETE WHERE { ?s ?p ?o }",
+                403,
+                "update-refused",
+                "found DELETE at character 0: a release never changes",
+            ),
+            ("LOAD <http://127.0.0.1:1/a>", 403, "update-refused", "found LOAD at character 0"),
+            ("INSERT DATA { world:X a world:Ctiy }", 404, "unknown-type", "Closest: 'world:City'"),
+            ("INSERT DATA {", 400, "malformed-query", "expected"),
+        ):
+            refused(update(text), status, slug, detail)
+        refused(client.post("/sparql/update", content="x"), 415, "unsupported-media-type", "application/sparql-update")
+    with TestClient(open_app(ServerSettings(home=tmp_path, read_only=True))) as client:
+        refused(client.post("/sparql/update", data={"update": ""}), 403, "read-only", "takes no changes")
 
 
 # Clients

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio.to_thread
@@ -41,8 +40,7 @@ from kgservice.server.routes import (
 from kgservice.server.service import Service
 from kgservice.server.settings import ServerSettings
 from kgservice.server.traces import Traces
-
-logger = logging.getLogger(__name__)
+from kgservice.server.work import again
 
 
 class Application(FastAPI):
@@ -157,15 +155,3 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.gather(*watches, return_exceptions=True)
         service.access.close()
         await service.sparql.close()
-
-
-async def again(every_s: float, work: Callable[[], object], what: str, *, at_once: bool = False) -> None:
-    """Do something again and again, off the event loop; ends when it is cancelled."""
-    while True:
-        if not at_once:
-            await anyio.sleep(every_s)
-        at_once = False
-        try:
-            await anyio.to_thread.run_sync(work)
-        except Exception:  # a watch that dies would leave the server on old releases and keys for ever
-            logger.exception("%s failed", what)

@@ -94,7 +94,12 @@ KINDS = {
             "Leave out exactly one of subject, relation, object and the values of qualifiers.",
         ),
         Kind("malformed-query", 400, "Malformed query", "Send one query in SPARQL 1.1, in UTF-8."),
-        Kind("update-refused", 403, "Update refused", "Put and erase entities by PUT and DELETE of /v1/entities/{id}."),
+        Kind(
+            "update-refused",
+            403,
+            "Update refused",
+            "/sparql/update takes INSERT DATA of new entities; DELETE of /v1/entities/{id} erases.",
+        ),
         Kind("foreign-service", 403, "Foreign service", "Take the SERVICE out, or have the operator allow it."),
         Kind("not-acceptable", 406, "Not acceptable", "Name a media type in `Accept` that can be given, or none."),
         Kind("query-too-long", 422, "Query too long", "Ask for less: bind more, join less, add LIMIT."),

@@ -26,6 +26,7 @@ from kgservice.explanations import Explanation
 from kgservice.server.bodies import Language, Model, Name, PairBody
 from kgservice.server.problems import RequestProblem
 from kgservice.server.service import Service
+from kgservice.server.work import again
 from kgservice.sparql.endpoint import Query
 
 logger = logging.getLogger(__name__)
@@ -199,10 +200,14 @@ async def running(server: MCPServer[Any]) -> AsyncIterator[None]:
 
 
 async def serve_stdio(service: Service) -> None:
-    """Answer over stdin and stdout until stdin ends, from the release that is current when it starts, and what is put into it."""
-    await anyio.to_thread.run_sync(service.holder.refresh)
+    """Answer over stdin and stdout until stdin ends, from the release that is current, and what is put into it."""
+    holder = service.holder
+    await anyio.to_thread.run_sync(holder.refresh)
     try:
-        await make_server(service).run_stdio_async()
+        async with anyio.create_task_group() as beside:
+            beside.start_soon(again, service.settings.release_poll_s, holder.refresh, "looking for a new release")
+            await make_server(service).run_stdio_async()
+            beside.cancel_scope.cancel()
     finally:
         await service.sparql.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import anyio.to_thread
 from kgservice.server.metrics import Metrics
 from kgservice.server.problems import RequestProblem
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
 LONGEST_RETRY_S = 60
 
@@ -82,3 +84,15 @@ class Workers:
         )
         after = min(LONGEST_RETRY_S, max(1, math.ceil(expected_s - self.max_wait_s)))
         raise RequestProblem("overloaded", detail, {"Retry-After": str(after)})
+
+
+async def again(every_s: float, work: Callable[[], object], what: str, *, at_once: bool = False) -> None:
+    """Do something again and again, off the event loop; ends when it is cancelled."""
+    while True:
+        if not at_once:
+            await anyio.sleep(every_s)
+        at_once = False
+        try:
+            await anyio.to_thread.run_sync(work)
+        except Exception:  # a watch that dies would leave the server on old releases and keys for ever
+            logger.exception("%s failed", what)

@@ -21,8 +21,9 @@ from kgservice.answers import Answer, Question
 from kgservice.engine import Engine
 from kgservice.errors import DataError
 from kgservice.names import KG, WELL_KNOWN, name_of
-from kgservice.sparql import predicted
+from kgservice.sparql import inserting, predicted
 from kgservice.sparql.dataset import blocks
+from kgservice.sparql.inserting import Stated
 from kgservice.sparql.pool import Limits, Pool
 from kgservice.sparql.predicted import COMPLETE, PREDICTED, Asked
 from kgservice.sparql.refusals import QueryRefused
@@ -102,7 +103,7 @@ class Endpoint:
             UnknownName: a question for predictions names what the release does not hold.
         """
         folder = await self.ready(engine)
-        prefixes = {**WELL_KNOWN, predicted.PREFIX: KG, **engine.graph.prefixes}
+        prefixes = _prefixes(engine)
         found = tokens(query.text)
         declared = prologue(found, prefixes, query.base)
         text = query.text
@@ -120,6 +121,19 @@ class Endpoint:
                     error.slug, f"The prefix {short}: is not declared, or a name is misspelt. {error}"
                 ) from None
             raise
+
+    async def insertion(self, engine: Engine, text: str, base: str) -> list[Stated]:
+        """What an update inserts.
+
+        Raises:
+            QueryRefused: it is malformed, or not INSERT DATA.
+        """
+        inserting.check(tokens(text))
+        asked = {"update": text, "base": base, "prefixes": _prefixes(engine)}
+        document, content = await self._pool.ask(await self.ready(engine), asked)
+        if slug := document.get("problem"):
+            raise QueryRefused(slug, document.get("detail", ""))
+        return inserting.read(content)
 
     async def describe(self, turtle: str, media: str) -> Result:
         """A Turtle document in another syntax of RDF."""
@@ -230,7 +244,10 @@ class Endpoint:
         try:
             self._make(blocks(engine.graph), folder, self.predictions)
             for other in self.folder.glob("*@*"):
-                if _revision(other) < engine.revision:  # what was erased since, of whatever release, must not lie about
+                gone = not (engine.release.folder.parent / other.name.partition("@")[0]).exists()
+                if (
+                    gone or _revision(other) < engine.revision
+                ):  # what was erased since, of any release, must not lie about
                     shutil.rmtree(other, ignore_errors=True)
         except OSError as error:
             raise DataError(f"the SPARQL store {folder} cannot be made: {error}") from error
@@ -266,6 +283,10 @@ def _completed(engine: Engine, asked: Asked, questions: Sequence[Question]) -> l
     return engine.complete(
         questions, k=asked.limit or _LIMIT, model=asked.model, exclude_known="known" not in asked.told
     )
+
+
+def _prefixes(engine: Engine) -> dict[str, str]:
+    return {**WELL_KNOWN, predicted.PREFIX: KG, **engine.graph.prefixes}
 
 
 def _revision(folder: Path) -> int:

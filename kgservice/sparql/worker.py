@@ -12,6 +12,7 @@ import json
 import resource
 import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -36,6 +37,9 @@ SYNTAXES = {
     ".trig": ox.RdfFormat.TRIG,
 }
 """What a file of predicted links may be written in."""
+
+
+REIFIES = "http://www.w3.org/1999/02/22-rdf-syntax-ns#reifies"
 
 
 class _TooMuch(Exception):
@@ -109,7 +113,8 @@ def serve(folder: Path, memory_bytes: int, federated: bool) -> None:
 def answer(store: ox.Store, asked: dict[str, Any]) -> bytes:
     """The frame that answers a query, or says which problem it met."""
     try:
-        media, content = evaluate(store, asked) if "query" in asked else convert(asked)
+        kind = next(name for name in TASKS if name in asked)
+        media, content = TASKS[kind](store, asked)
     except SyntaxError as error:
         return frame({"problem": "malformed-query", "detail": str(error)})
     except _TooMuch as error:
@@ -162,10 +167,47 @@ def _graph(results: ox.QueryTriples, media: str, asked: dict[str, Any]) -> bytes
     return ox.serialize(triples, format=GRAPHS[media], prefixes=asked.get("prefixes")) or b""
 
 
-def convert(asked: dict[str, Any]) -> tuple[str, bytes]:
+def convert(_: ox.Store, asked: dict[str, Any]) -> tuple[str, bytes]:
     """A Turtle document in another syntax."""
     triples = (quad.triple for quad in ox.parse(asked["turtle"], format=ox.RdfFormat.TURTLE))
     return asked["graph_media"], ox.serialize(triples, format=GRAPHS[asked["graph_media"]]) or b""
+
+
+def inserted(_: ox.Store, asked: dict[str, Any]) -> tuple[str, bytes]:
+    """What an update inserts into nothing: its triples, each with its annotations, as JSON."""
+    empty = ox.Store()
+    empty.update(asked["update"], base_iri=asked.get("base"), prefixes=asked.get("prefixes"))
+    triples = [quad.triple for quad in empty]
+    reified = {triple.subject: triple.object for triple in triples if triple.predicate.value == REIFIES}
+    pairs: dict[Any, list[Any]] = {}
+    for triple in triples:
+        if triple.subject in reified and triple.predicate.value != REIFIES:
+            pairs.setdefault(reified[triple.subject], []).append((triple.predicate.value, _term(triple.object)))
+    stated = [
+        {
+            "subject": _term(triple.subject),
+            "relation": triple.predicate.value,
+            "object": _term(triple.object),
+            "qualifiers": pairs.get(triple, []),
+        }
+        for triple in triples
+        if triple.subject not in reified
+    ]
+    return "application/json", json.dumps(stated).encode()
+
+
+def _term(term: Any) -> dict[str, str]:
+    if isinstance(term, ox.Literal):
+        return {"kind": "literal", "value": term.value, "language": term.language or ""}
+    return {"kind": "iri" if isinstance(term, ox.NamedNode) else "blank", "value": getattr(term, "value", str(term))}
+
+
+TASKS: dict[str, Callable[[ox.Store, dict[str, Any]], tuple[str | None, bytes]]] = {
+    "query": evaluate,
+    "turtle": convert,
+    "update": inserted,
+}
+"""What may be asked, by the field that says it."""
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
-"""`/sparql`: the SPARQL 1.1 protocol and the description of the service."""
+"""`/sparql`: the SPARQL 1.1 protocol and the description of the service; `/sparql/update`: what of updates can be put."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -10,11 +11,15 @@ from fastapi import APIRouter, Request, Response
 
 from kgservice import __version__
 from kgservice.engine import Engine
+from kgservice.records import EntityRecord
 from kgservice.server.documentation import responses
 from kgservice.server.negotiation import preferred
 from kgservice.server.problems import RequestProblem
+from kgservice.server.schemas import Put
 from kgservice.server.service import Service, ServiceOf
+from kgservice.sparql import inserting
 from kgservice.sparql.endpoint import GRAPHS, SOLUTIONS, Query
+from kgservice.sparql.inserting import Stated
 from kgservice.sparql.predicted import PREDICTED
 
 router = APIRouter(tags=["sparql"])
@@ -67,6 +72,21 @@ _BODY = {
                 },
             },
             "examples": {"predict": {"value": {"query": _PREDICT}}},
+        },
+    },
+}
+
+
+_INSERT = (
+    'INSERT DATA { world:Newport-by-Sea a world:City ; rdfs:label "Newport-by-Sea"@en ; world:locatedIn world:France }'
+)
+_UPDATE_BODY = {
+    "required": True,
+    "content": {
+        _UPDATE: {"schema": {"type": "string"}, "examples": {"city": {"value": _INSERT}}},
+        _FORM: {
+            "schema": {"type": "object", "required": ["update"], "properties": {"update": {"type": "string"}}},
+            "examples": {"city": {"value": {"update": _INSERT}}},
         },
     },
 }
@@ -129,9 +149,65 @@ async def post_sparql(request: Request, service: ServiceOf) -> Response:
     )
 
 
+@router.post(
+    "/sparql/update",
+    operation_id="sparqlUpdate",
+    summary="Have entities known by a SPARQL update.",
+    responses=responses(
+        Put,
+        "They are known.",
+        *(
+            "malformed-query",
+            "update-refused",
+            "invalid-question",
+            "unknown-entity",
+            "unknown-relation",
+            "unknown-type",
+        ),
+        *("query-too-long", "query-too-large", "failed-query", "erased", "read-only", "body-too-large"),
+        *("unsupported-media-type", "overloaded", "store-not-ready", "no-release", "unavailable"),
+    ),
+    openapi_extra={"requestBody": _UPDATE_BODY},
+)
+async def update_sparql(request: Request, service: ServiceOf) -> Response:
+    """`INSERT DATA` of entities that the release does not hold, on top of what was put of them before.
+
+    Labels (`rdfs:label`), aliases (`skos:altLabel`), descriptions (`schema:description`), types, and statements that link them to
+    others, with annotations as qualifiers: what `PUT /v1/entities/{id}` takes. Nothing else is: a release never changes.
+    """
+    service.check_writable()
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    body = await request.body()
+    if media not in (_FORM, _UPDATE):
+        raise RequestProblem(
+            "unsupported-media-type",
+            f"Expected Content-Type: {_UPDATE} or {_FORM}, found {media[:100]!r}.",
+            {"Accept-Post": f"{_UPDATE}, {_FORM}"},
+        )
+    updates = _read(body).get("update", []) if media == _FORM else [_text(body)]
+    if len(updates) != 1:
+        raise RequestProblem("malformed-query", f"Expected one update, found {len(updates)}.")
+    engine = service.engine
+    stated = await service.sparql.insertion(engine, updates[0], str(request.url.replace(query=None, fragment=None)))
+    return await service.answer(lambda: _put(service, engine, stated))
+
+
+def _put(service: Service, engine: Engine, stated: list[Stated]) -> Put:
+    former = {name: EntityRecord.of_json(json.loads(document)) for name, document in engine.changes.put.items()}
+    of_release = engine.release.graph.n
+    records = [
+        engine.record(record)
+        for record in inserting.records(stated, lambda name: 0 <= engine.entities.find(name) < of_release, former)
+    ]
+    service.check_size("entities", len(records))
+    known = sum(engine.entities.find(record.id) >= 0 for record in records)
+    after = service.holder.change({record.id: record.to_json() for record in records}) if records else engine
+    return Put(after.release_name, len(records) - known, known)
+
+
 async def _answer(request: Request, service: Service, given: Mapping[str, list[str]]) -> Response:
     if "update" in given:
-        raise RequestProblem("update-refused", "A release never changes, and so its graph takes no update.")
+        raise RequestProblem("update-refused", "Here queries are answered; /sparql/update takes INSERT DATA.")
     queries = given.get("query", [])
     if len(queries) != 1:
         raise RequestProblem("malformed-query", f"Expected one query, found {len(queries)}.")
