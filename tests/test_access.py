@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
-import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -165,6 +162,8 @@ def test_keys_are_asked_for_as_soon_as_one_exists(engine: Engine, keys: Keys, tm
         while client.get("/v1/releases", headers=bearer(text)).status_code == 200 and time.monotonic() < until:
             time.sleep(0.01)
         assert client.get("/v1/releases", headers=bearer(text)).status_code == 401
+        while client.get("/v1/releases", headers=bearer(admin)).status_code == 401 and time.monotonic() < until:
+            time.sleep(0.01)
         assert client.get("/v1/releases", headers=bearer(admin)).status_code == 200
 
 
@@ -371,58 +370,3 @@ def test_headers_cannot_be_injected(engine: Engine, tmp_path: Path) -> None:
             assert re.fullmatch(r"[0-9a-f]{32}", got["X-Request-Id"])
             assert "Set-Cookie" not in got
         assert client.get("/v1/search?q=a%0d%0aSet-Cookie:%20x=1").headers.get("Set-Cookie") is None
-
-
-# Several processes
-
-
-def test_workers_share_the_work_and_one_that_dies_is_replaced(world_home: Path) -> None:
-    """Two processes answer; one is killed, and the other answers on; SIGTERM ends them all."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environ = {**os.environ, "KGSERVICE_HOME": str(world_home)}
-    command = [
-        sys.executable,
-        "-m",
-        "kgservice",
-        "serve",
-        "--workers",
-        "2",
-        "--port",
-        str(port),
-        "--log-level",
-        "error",
-    ]
-    process = subprocess.Popen(command, env=environ, stderr=subprocess.PIPE)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        until = time.monotonic() + 60
-        with httpx.Client(base_url=address, trust_env=False, timeout=30, headers={"Connection": "close"}) as client:
-            while time.monotonic() < until:
-                try:
-                    if client.get("/readyz").status_code == 200:
-                        break
-                except httpx.TransportError:
-                    time.sleep(0.2)
-            children = _children(process.pid)
-            while len(children) < 2 and time.monotonic() < until:
-                time.sleep(0.1)
-                children = _children(process.pid)
-            os.kill(children[0], signal.SIGKILL)
-            statuses = [client.post("/v1/complete", json=QUESTION).status_code for _ in range(20)]
-            assert statuses == [200] * 20
-            assert "kgservice_request_seconds_count" in client.get("/metrics").text
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(40) == 0
-    finally:
-        process.kill()
-        process.wait()
-        assert process.stderr is not None
-        process.stderr.close()
-
-
-def _children(process: int) -> list[int]:
-    listed = Path(f"/proc/{process}/task/{process}/children").read_text(encoding="ascii").split()
-    commands = {int(one): Path(f"/proc/{one}/cmdline").read_bytes() for one in listed}
-    return sorted(id for id, command in commands.items() if b"spawn_main" in command)

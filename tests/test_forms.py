@@ -12,9 +12,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from click.testing import CliRunner
 from starlette.testclient import TestClient
 
 from kgservice.answers import Question
+from kgservice.cli import cli
 from kgservice.differences import difference, questions_of
 from kgservice.engine import Engine
 from kgservice.errors import InvalidQuestion
@@ -176,6 +178,15 @@ def test_releases_are_activated_and_rolled_back(own_store: ReleaseStore) -> None
         assert (same["asked"], same["changed"], same["overlap"], same["examples"]) == (20, 0, 1.0, [])
     with TestClient(open_app(ServerSettings(home=own_store.folder.parent, read_only=True))) as client:
         assert client.post("/v1/releases/rollback").status_code == 403
+
+
+def test_the_terminal_compares_releases(own_store: ReleaseStore) -> None:
+    first, second = own_store.current_id(), sibling(own_store, "second")
+    runner = CliRunner(env={"KGSERVICE_HOME": str(own_store.folder.parent)})
+    done = runner.invoke(cli, ["release", "diff", str(first), second, "--questions", "10", "-k", "3"])
+    assert done.exit_code == 0, done.output
+    assert f"{first}@0 → {second}@0: 10 questions" in done.output
+    assert "0 with other answers, 0 with another first one; 100.0% of the best 3 are the same" in done.output
 
 
 def test_a_damaged_release_is_not_served(own_store: ReleaseStore, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,4 @@
-"""`release list|verify|activate|rollback|purge` and `index`."""
+"""`release list|verify|activate|rollback|diff|purge` and `index`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def release() -> None:
-    """List, verify, activate, roll back and purge releases."""
+    """List, verify, activate, roll back, compare and purge releases."""
 
 
 @release.command("list")
@@ -50,6 +50,32 @@ def verify(id: str | None) -> None:
 def activate(id: str) -> None:
     """Make a release the current one."""
     click.echo(f"current: {_store().activate(id).id}")
+
+
+@release.command()
+@click.argument("before")
+@click.argument("after")
+@click.option("-k", type=int, default=10, show_default=True, help="Answers compared of each question.")
+@click.option("--questions", type=int, default=200, show_default=True, help="How many are asked.")
+def diff(before: str, after: str, k: int, questions: int) -> None:
+    """Ask two releases the same questions, and tell what AFTER answers differently from BEFORE."""
+    from kgservice.differences import difference
+    from kgservice.engine import Engine
+
+    found = difference(*(Engine.open(_store().get(id)) for id in (before, after)), k=k, count=questions)
+    click.echo(
+        f"{found.before} → {found.after}: {found.asked:,} questions, {found.unanswered:,} that one cannot answer"
+    )
+    shift = "" if found.probability_shift is None else f", probabilities move by {found.probability_shift:.3f}"
+    click.echo(
+        f"{found.changed:,} with other answers, {found.first_changed:,} with another first one; "
+        f"{found.overlap:.1%} of the best {k} are the same{shift}"
+    )
+    for one in found.examples:
+        click.echo("  ".join(part or "?" for part in (one.subject, one.relation, one.object)))
+        for place in one.places:
+            ranks = " → ".join("–" if rank is None else str(rank) for rank in (place.before, place.after))
+            click.echo(f"  {ranks:<9} {place.answer.label or place.answer.id}")
 
 
 @release.command()

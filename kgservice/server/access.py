@@ -10,10 +10,11 @@ import ipaddress
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
@@ -42,6 +43,7 @@ WINDOW_S = 60.0
 RATE_HEADERS = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "RateLimit-Policy")
 
 
+@lru_cache(4096)
 def needed(method: str, path: str) -> Scope | None:
     """The scope that a request takes; None where it takes no key. What is not listed here and changes something is a write."""
     if path == "/" or _below(path, OPEN[1:]):
@@ -158,8 +160,12 @@ class Access:
                 changes,
             )
 
-    def admit(self, scope: Scope, headers: Headers) -> Key | None:
+    def admit(self, scope: Scope, headers: Iterable[tuple[bytes, bytes]]) -> Key | None:
         """The key of a request that may do what takes `scope`; None where it may without one.
+
+        Args:
+            scope: what the request takes.
+            headers: as ASGI has them; on the way of every request, so that they are looked at once.
 
         Raises:
             RequestProblem: 401 without a valid key, 403 where its scope is not enough.
@@ -245,7 +251,7 @@ class Gate:
 
     def _admitted(self, takes: Scope, scope: AsgiScope) -> dict[str, str]:
         """The headers that tell of a limit, where there is one."""
-        key = self.access.admit(takes, Headers(scope=scope))
+        key = self.access.admit(takes, scope["headers"])
         client = scope.get("client")
         allowance = self.access.count(key, client[0] if client else "-")
         if allowance is None:
@@ -264,12 +270,17 @@ def _told(allowance: Allowance) -> dict[str, str]:
     return dict(zip(RATE_HEADERS, map(str, values), strict=True))
 
 
-def _given(headers: Headers) -> str | None:
+def _given(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     """The key that a request carries."""
-    scheme, _, text = headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        return text.strip()
-    return headers.get("x-api-key")
+    own = None
+    for name, value in headers:
+        if name == b"authorization":
+            scheme, _, text = value.decode("latin-1").partition(" ")
+            if scheme.lower() == "bearer":
+                return text.strip()
+        elif name == b"x-api-key":
+            own = value.decode("latin-1")
+    return own
 
 
 def _below(path: str, roots: tuple[str, ...]) -> bool:

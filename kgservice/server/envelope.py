@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import secrets
 import time
-import uuid
 
 import anyio
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kgservice.server.metrics import Metrics
@@ -19,11 +18,12 @@ from kgservice.server.traces import Traces
 logger = logging.getLogger("kgservice.server.requests")
 
 _ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-}
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+"""As ASGI has them: this is on the way of every request."""
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
@@ -53,9 +53,9 @@ class Envelope:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        given = headers.get("x-request-id", "")
-        request_id = given if _ACCEPTABLE_ID.fullmatch(given) else uuid.uuid4().hex
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"").decode("latin-1")
+        request_id = given if _ACCEPTABLE_ID.fullmatch(given) else secrets.token_hex(16)
         scope = {**scope, "state": {**scope.get("state", {}), "request_id": request_id}}
         method, started, status = scope["method"], time.perf_counter(), 0
         if method == "HEAD":  # everything that answers GET answers HEAD
@@ -65,18 +65,18 @@ class Envelope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                out = MutableHeaders(scope=message)
-                out["X-Request-Id"] = request_id
-                for name, value in _HEADERS.items():
-                    out.setdefault(name, value)
+                own = [pair for pair in message.get("headers", ()) if pair[0] != b"x-request-id"]
+                names = {name for name, _ in own}
+                safe = [pair for pair in _HEADERS if pair[0] not in names]
+                message = {**message, "headers": [*own, (b"x-request-id", request_id.encode()), *safe]}
             elif method == "HEAD":
                 message = {**message, "body": b""}
             await send(message)
 
         try:
-            announced = headers.get("content-length", "")
+            announced = headers.get(b"content-length", b"").decode("latin-1")
             if announced.isdecimal() and (len(announced) > 18 or int(announced) > self.max_body_bytes):
-                if "expect" not in headers:  # else nothing was sent yet
+                if b"expect" not in headers:  # else nothing was sent yet
                     await _drain(receive)
                 raise self._too_large()
             with self._traces.span(f"{method} request", request_id=request_id):
