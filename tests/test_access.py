@@ -122,6 +122,7 @@ def test_the_terminal_makes_lists_and_revokes(tmp_path: Path) -> None:
         ("HEAD", "/v1/releases", Scope.READ),
         ("POST", "/v1/complete", Scope.READ),
         ("POST", "/sparql", Scope.READ),
+        ("POST", "/sparql/update", Scope.WRITE),
         ("DELETE", "/mcp", Scope.READ),
         ("POST", "/v1/entities", Scope.WRITE),
         ("DELETE", "/v1/entities/world:France", Scope.WRITE),

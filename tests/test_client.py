@@ -12,11 +12,13 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import anyio
 import httpx
 import pytest
 import uvicorn
+from starlette.testclient import TestClient
 
 from kgservice.answers import Answer, Pair, Question, Statement
 from kgservice.client import AsyncClient, Client, Patience, Refused, Unreachable
@@ -26,8 +28,10 @@ from kgservice.records import EntityRecord
 from kgservice.release import ReleaseStore
 from kgservice.server.app import open_app
 from kgservice.server.settings import ServerSettings
+from kgservice.store.keys import Keys, Scope
 
 ROOT = Path(__file__).resolve().parent.parent
+MCP = {"Accept": "application/json, text/event-stream"}
 QUESTION = Question("world:France", "world:borders")
 
 
@@ -213,6 +217,38 @@ def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     far = Patience()
     assert far.wait_s(1, busy(503, **{"retry-after": "3600"})) is None
     assert far.wait_s(1, busy(503, **{"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"})) == 0
+
+
+def test_every_door_takes_a_key_where_keys_are_asked_for(release_store: ReleaseStore, tmp_path: Path) -> None:
+    shutil.copytree(release_store.folder, tmp_path / "releases")
+    keys = Keys.open(tmp_path, make=True)
+    assert keys is not None
+    texts = {scope: keys.add(scope.value, scope)[1] for scope in (Scope.READ, Scope.WRITE)}
+    keys.close()
+    update = "INSERT DATA { world:Key_City a world:City }"
+    doors: list[tuple[Scope, str, str, dict[str, Any]]] = [
+        (Scope.READ, "POST", "/sparql", {"data": {"query": "ASK {}"}}),
+        (Scope.READ, "GET", "/sparql?query=ASK{}", {}),
+        (Scope.READ, "POST", "/reconcile", {"data": {"queries": "{}"}}),
+        (Scope.READ, "POST", "/reconcile/draft/match", {"json": {"queries": []}}),
+        (Scope.READ, "POST", "/mcp", {"json": {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}, "headers": MCP}),
+        (Scope.WRITE, "POST", "/sparql/update", {"data": {"update": update}}),
+    ]
+    with TestClient(open_app(ServerSettings(home=tmp_path)), base_url="http://localhost:8000") as http:
+        for scope, method, path, sent in doors:
+            assert http.request(method, path, **sent).status_code == 401, path
+            for key, text in texts.items():
+                headers = {**sent.get("headers", {}), "Authorization": f"Bearer {text}"}
+                status = http.request(method, path, **{**sent, "headers": headers}).status_code
+                assert status == (200 if key.covers(scope) else 403), (path, key)
+        transport = http._transport
+        with Client("http://localhost:8000", transport=transport, key=texts[Scope.READ]) as reader:
+            assert reader.complete(QUESTION, k=1).candidates
+            with pytest.raises(Refused, match="takes a key of scope write") as refused:
+                reader.erase("world:France")
+            assert (refused.value.status, refused.value.slug) == (403, "scope-too-small")
+        with Client("http://localhost:8000", transport=transport) as stranger, pytest.raises(Refused, match="key"):
+            stranger.releases()
 
 
 def test_no_service_there() -> None:

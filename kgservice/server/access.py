@@ -34,6 +34,8 @@ QUESTIONS = (
 """What is asked with POST."""
 CONVERSATIONS = ("/mcp",)
 """Where DELETE ends no more than a session."""
+UPDATES = ("/sparql/update",)
+"""What changes something below a question's path."""
 ADMINISTRATION = ("/v1/releases",)
 """Where anything but GET decides what is served."""
 
@@ -48,6 +50,8 @@ def needed(method: str, path: str) -> Scope | None:
     """The scope that a request takes; None where it takes no key. What is not listed here and changes something is a write."""
     if path == "/" or _below(path, OPEN[1:]):
         return None
+    if _below(path, UPDATES):
+        return Scope.WRITE
     if (
         method in ("GET", "HEAD", "OPTIONS")
         or _below(path, CONVERSATIONS)

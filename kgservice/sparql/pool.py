@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
-import struct
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections import deque
@@ -15,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kgservice.sparql.frames import Frame, frame, receive
 from kgservice.sparql.refusals import QueryRefused
 
 logger = logging.getLogger(__name__)
@@ -136,16 +135,13 @@ async def _ended(process: Process) -> None:
     await process.wait()
 
 
-async def _exchange(process: Process, asked: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
+async def _exchange(process: Process, asked: Mapping[str, Any]) -> Frame:
     assert process.stdin is not None
-    head = json.dumps({**asked, "bytes": 0}).encode()
-    process.stdin.write(struct.pack(">I", len(head)) + head)
+    process.stdin.write(frame(asked))
     await process.stdin.drain()
     return await _read(process)
 
 
-async def _read(process: Process) -> tuple[dict[str, Any], bytes]:
+async def _read(process: Process) -> Frame:
     assert process.stdout is not None
-    head = await process.stdout.readexactly(4)
-    document: dict[str, Any] = json.loads(await process.stdout.readexactly(struct.unpack(">I", head)[0]))
-    return document, await process.stdout.readexactly(document["bytes"])
+    return await receive(process.stdout)

@@ -1,8 +1,7 @@
 """`python -m kgservice.sparql.worker`: the process that loads a store, or asks one. The only user of Oxigraph here.
 
 It is light to start and made to be killed. Once its store is open it may open nothing more, neither files nor connections: a
-query cannot reach another address, whatever it says. Messages on stdin and stdout are frames: a length of four bytes,
-big-endian, a JSON document of that length, then as many bytes as its field `bytes` says.
+query cannot reach another address, whatever it says. What is said on stdin and stdout are `frames`.
 """
 
 from __future__ import annotations
@@ -10,13 +9,14 @@ from __future__ import annotations
 import io
 import json
 import resource
-import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, cast
 
 import pyoxigraph as ox
+
+from kgservice.sparql.frames import frame, read
 
 SOLUTIONS = {
     "application/sparql-results+json": ox.QueryResultsFormat.JSON,
@@ -69,21 +69,6 @@ class _Limited(io.RawIOBase):
         return len(data)
 
 
-def read_frame(source: IO[bytes]) -> tuple[dict[str, Any], bytes] | None:
-    """One message; None at the end."""
-    head = source.read(4)
-    if len(head) < 4:
-        return None
-    document: dict[str, Any] = json.loads(source.read(struct.unpack(">I", head)[0]))
-    return document, source.read(document.get("bytes", 0))
-
-
-def frame(document: dict[str, Any], content: bytes = b"") -> bytes:
-    """A message as bytes."""
-    head = json.dumps({**document, "bytes": len(content)}).encode()
-    return struct.pack(">I", len(head)) + head + content
-
-
 def load(folder: Path, predicted: Path | None, predicted_graph: str) -> None:
     """Make a store of the N-Triples on stdin, and of a file of predicted links: a graph's into `predicted_graph`."""
     store = ox.Store(str(folder))
@@ -105,7 +90,7 @@ def serve(folder: Path, memory_bytes: int, federated: bool) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
     sys.stdout.buffer.write(frame({"ready": True}))
     sys.stdout.buffer.flush()
-    while (message := read_frame(sys.stdin.buffer)) is not None:
+    while (message := read(sys.stdin.buffer)) is not None:
         sys.stdout.buffer.write(answer(store, message[0]))
         sys.stdout.buffer.flush()
 
