@@ -91,15 +91,15 @@ def test_a_grown_graph_is_learnt_faster_from_a_former_model() -> None:
     before = smaller(graph, 0.05)
     training = {
         "epochs": 2,
-        "batch_size": 1024,
+        "batch_size": 2048,
         "optimizer": "adam",
-        "learning_rate": 0.003,
+        "learning_rate": 0.005,
         "n3": 0.01,
         "device": "cpu",
     }
-    chosen = ModelSettings.model_validate({"width": 32, "initial_scale": 0.05, "training": training})
+    chosen = ModelSettings.model_validate({"width": 16, "initial_scale": 0.05, "training": training})
     former = scorers.build(chosen, n=before.n, r=before.r)
-    fit(former, before, chosen.training.model_copy(update={"epochs": 5}))
+    fit(former, before, chosen.training.model_copy(update={"epochs": 4}))
     reached = {}
     for start in ("cold", "warm"):
         scorer = scorers.build(chosen, n=graph.n, r=graph.r)
