@@ -189,6 +189,11 @@ def by_hand(writer: T5ForConditionalGeneration, memory: Memory, names: Ragged) -
     return found
 
 
+def remembered(b: int, s: int, noise: torch.Generator) -> Memory:
+    there = torch.ones(b, s, dtype=torch.bool)
+    return Memory(torch.randn(b, s, 16, generator=noise), there, there.clone())
+
+
 class TestWriting:
     @given(names=name_lists(), seed=st.integers(0, 100))
     @settings(max_examples=25, deadline=None)
@@ -197,7 +202,7 @@ class TestWriting:
     ) -> None:
         generator = Generator(writer.decoder, writer.shared, Names(Trie.of(names), torch.device("cpu")))
         noise = torch.Generator().manual_seed(seed)
-        memory = Memory(torch.randn(3, 5, 16, generator=noise), torch.ones(3, 5, dtype=torch.bool))
+        memory = remembered(3, 5, noise)
         memory.present[0, 3:] = False
         with torch.inference_mode():
             scores = generator.scores(memory)
@@ -226,7 +231,7 @@ class TestWriting:
     def test_a_beam_that_finds_fewer_says_so(self, writer: T5ForConditionalGeneration) -> None:
         names = Ragged.of([[13, 14], [13, 15], [16]])
         generator = Generator(writer.decoder, writer.shared, Names(Trie.of(names), torch.device("cpu")))
-        memory = Memory(torch.randn(2, 4, 16), torch.ones(2, 4, dtype=torch.bool))
+        memory = remembered(2, 4, torch.Generator().manual_seed(0))
         with torch.inference_mode():
             beams = generator.beam(memory, 5, width=8)
         assert (beams.ids >= 0).sum(1).tolist() == [3, 3]

@@ -1,7 +1,7 @@
 """Reads a question's context, finds candidates by vectors, and orders them by writing their names.
 
-One T5 encoder reads the sequence that `contexts` builds: question, description, facts that matter, what images show. Its mean is
-a vector that entities' vectors are compared with; its decoder writes names of real entities (`generation`). An entity is what
+One T5 encoder reads the sequence that `contexts` builds: question, description, facts that matter, what images show. Its means
+are a vector that entities' vectors are compared with; its decoder writes names of real entities (`generation`). An entity is what
 is said of it: there is a row per entity only where `context.structure` asks for it. Sources: Saxena et al. 2022 (KGT5), Kochsiek
 et al. 2023 (its contexts), the link-aware contexts of arXiv 2501.15688.
 """
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from kgservice.captions import Captions
 from kgservice.contexts import PAD, ContextBuilder, Contexts, Neighbourhood, Segment, Trie
+from kgservice.contexts.builder import ORDER
 from kgservice.contexts.tokens import END, FEWEST
 from kgservice.contexts.wording import Plan, Wording, Words, tokenizer_of
 from kgservice.encoders import encoded_width, open_encoder
@@ -47,7 +48,7 @@ LEARNT_TOKENS = 12
 
 
 class ContextScorer(VectorScorer):
-    """score(s, r, o) = mean(encoder(context of s, r)) · vector(what is said of o); then the names of the best are written.
+    """score(s, r, o) = means(encoder(context of s, r)) · vector(what is said of o); then the names of the best are written.
 
     Args:
         n, r: entities and relations.
@@ -68,7 +69,7 @@ class ContextScorer(VectorScorer):
         self.encoder, self.decoder = _stacks(self.width, asked)
         self.embedding = nn.Embedding(asked.vocabulary, self.width)
         self.salience = nn.Parameter(torch.zeros(asked.vocabulary))
-        self.asking = nn.Linear(self.width, self.width)
+        self.asking = nn.Linear(3 * self.width, self.width)
         self.answering = nn.Sequential(nn.Linear(self.width, asked.hidden or 2 * self.width), nn.GELU())
         self.answering.append(nn.Linear(asked.hidden or 2 * self.width, self.width))
         self.structure: ComplEx | None = None
@@ -183,13 +184,18 @@ class ContextScorer(VectorScorer):
         tokens = torch.from_numpy(contexts.tokens.astype(np.int64)).to(self.salience.device)
         present = tokens != PAD
         states = self.encoder(inputs_embeds=self.embedding(tokens), attention_mask=present.long()).last_hidden_state
-        return Memory(states, present)
+        question = torch.from_numpy(contexts.segment == ORDER.index(Segment.QUESTION)).to(present.device)
+        return Memory(states, present, question)
 
     def asked(self, memory: Memory, anchor: Tensor, relation: Tensor) -> Tensor:
-        """float32 `[b, d]`: questions as vectors."""
-        share = memory.present.unsqueeze(2).to(memory.states.dtype)
-        mean = (memory.states * share).sum(1) / share.sum(1)
-        vectors: Tensor = self.asking(mean) * self.width**-0.5
+        """float32 `[b, d]`: questions as vectors.
+
+        A mean over all tokens alone would drown the relation, which is two or three of them: beside it stand the mean over the
+        question's own tokens, and its first one.
+        """
+        states = memory.states
+        parts = [states[:, 0], *(_mean(states, mask) for mask in (memory.question, memory.present))]
+        vectors: Tensor = self.asking(torch.cat(parts, 1)) / 2
         if self.structure is None:
             return vectors.float()
         formula = self.structure
@@ -355,6 +361,12 @@ def read_features(settings: ContextSettings, graph: KnowledgeGraph) -> np.ndarra
     spread = read[there].std(0)
     read[there] = (read[there] - read[there].mean(0)) / np.where(spread > 0, spread, 1)
     return read
+
+
+def _mean(states: Tensor, mask: Tensor) -> Tensor:
+    """float `[b, d]`: of the tokens `[b, s]` that are marked."""
+    share = mask.unsqueeze(2).to(states.dtype)
+    return (states * share).sum(1) / share.sum(1).clamp(min=1)
 
 
 def _rows(graph: KnowledgeGraph, splits: tuple[Split, ...]) -> np.ndarray:

@@ -28,14 +28,16 @@ class Memory(NamedTuple):
     Attributes:
         states: float `[b, s, d]`, of an encoder.
         present: bool `[b, s]`.
+        question: bool `[b, s]`: the tokens of the question itself, the first among them.
     """
 
     states: Tensor
     present: Tensor
+    question: Tensor
 
     def take(self, rows: Tensor | slice) -> Memory:
         """Some of the questions."""
-        return Memory(self.states[rows], self.present[rows])
+        return Memory(self.states[rows], self.present[rows], self.question[rows])
 
 
 @dataclass(frozen=True)

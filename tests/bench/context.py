@@ -46,7 +46,7 @@ def by_itself(scorer: ContextScorer, memory: Memory) -> torch.Tensor:
     names, found = scorer._names, []
     for start in range(0, len(names), CHUNK):
         ids = torch.arange(start, min(start + CHUNK, len(names)))
-        repeated = Memory(memory.states.expand(len(ids), -1, -1), memory.present.expand(len(ids), -1))
+        repeated = Memory(*(part.expand(len(ids), *part.shape[1:]) for part in memory))
         term = scorer._written(repeated, ids)
         logits = (term.logits.queries @ term.logits.candidates.T).log_softmax(1)
         found.append(logits.gather(1, term.target[:, None])[:, 0] if term.target is not None else logits[:, 0])
