@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ import anyio
 import httpx
 import pytest
 import uvicorn
-from starlette.testclient import TestClient
 
 from kgservice.answers import Answer, Pair, Question, Statement
 from kgservice.client import AsyncClient, Client, Patience, Refused, Unreachable
@@ -35,11 +35,9 @@ MCP = {"Accept": "application/json, text/event-stream"}
 QUESTION = Question("world:France", "world:borders")
 
 
-@pytest.fixture(scope="module")
-def address(release_store: ReleaseStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Over a copy: some tests put and erase."""
-    home = tmp_path_factory.mktemp("client")
-    shutil.copytree(release_store.folder, home / "releases")
+@contextmanager
+def served(home: Path) -> Iterator[str]:
+    """The address of a server over the current release of a home."""
     server = uvicorn.Server(uvicorn.Config(open_app(ServerSettings(home=home)), log_config=None, access_log=False))
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
@@ -50,6 +48,15 @@ def address(release_store: ReleaseStore, tmp_path_factory: pytest.TempPathFactor
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         server.should_exit = True
         thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def address(release_store: ReleaseStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Over a copy: some tests put and erase."""
+    home = tmp_path_factory.mktemp("client")
+    shutil.copytree(release_store.folder, home / "releases")
+    with served(home) as address:
+        yield address
 
 
 @pytest.fixture
@@ -234,20 +241,19 @@ def test_every_door_takes_a_key_where_keys_are_asked_for(release_store: ReleaseS
         (Scope.READ, "POST", "/mcp", {"json": {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}, "headers": MCP}),
         (Scope.WRITE, "POST", "/sparql/update", {"data": {"update": update}}),
     ]
-    with TestClient(open_app(ServerSettings(home=tmp_path)), base_url="http://localhost:8000") as http:
+    with served(tmp_path) as address, httpx.Client(base_url=address) as http:
         for scope, method, path, sent in doors:
             assert http.request(method, path, **sent).status_code == 401, path
             for key, text in texts.items():
                 headers = {**sent.get("headers", {}), "Authorization": f"Bearer {text}"}
                 status = http.request(method, path, **{**sent, "headers": headers}).status_code
                 assert status == (200 if key.covers(scope) else 403), (path, key)
-        transport = http._transport
-        with Client("http://localhost:8000", transport=transport, key=texts[Scope.READ]) as reader:
+        with Client(address, key=texts[Scope.READ]) as reader:
             assert reader.complete(QUESTION, k=1).candidates
             with pytest.raises(Refused, match="takes a key of scope write") as refused:
                 reader.erase("world:France")
             assert (refused.value.status, refused.value.slug) == (403, "scope-too-small")
-        with Client("http://localhost:8000", transport=transport) as stranger, pytest.raises(Refused, match="key"):
+        with Client(address) as stranger, pytest.raises(Refused, match="key"):
             stranger.releases()
 
 
