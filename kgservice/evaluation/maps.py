@@ -43,7 +43,16 @@ class LogisticMap:
     knots: Floats
 
     @classmethod
-    def fit(cls, columns: Floats, relation: Ids, true: Truth, *, spread: float | None, isotonic: bool = False) -> Self:
+    def fit(
+        cls,
+        columns: Floats,
+        relation: Ids,
+        true: Truth,
+        *,
+        spread: float | None,
+        isotonic: bool = False,
+        weight: Floats | None = None,
+    ) -> Self:
         """The most probable weights under the prior.
 
         Args:
@@ -52,6 +61,7 @@ class LogisticMap:
             true: bool `[m]`.
             spread: prior standard deviation of what a relation adds to a weight; None for no weights of its own.
             isotonic: read probabilities off a rising line through what happened, not off σ.
+            weight: float64 `[m]`: how many examples each stands for; one by default.
         """
         m, f = columns.shape
         relations, place = np.unique(relation, return_inverse=True)
@@ -69,7 +79,7 @@ class LogisticMap:
         if true.all() or not true.any():
             made.weights[-1] = np.log((true.sum() + 1) / ((~true).sum() + 1))
             return made
-        made = made._solved(made._standard(columns), place, true, spread)
+        made = made._solved(made._standard(columns), place, true, spread, weight)
         if not isotonic:
             return made
         from sklearn.isotonic import IsotonicRegression
@@ -77,7 +87,7 @@ class LogisticMap:
         # One made positive and negative keep the ends off 0 and 1, which no finite sample proves.
         edge = 1.0 / (m + 2)
         line = IsotonicRegression(y_min=edge, y_max=1 - edge, out_of_bounds="clip")
-        line.fit(made.log_odds(columns, relation), true)
+        line.fit(made.log_odds(columns, relation), true, sample_weight=weight)
         knots = np.stack([line.X_thresholds_, line.y_thresholds_]).astype(np.float64)
         return cls(made.mean, made.scale, made.weights, made.relations, made.own, knots)
 
@@ -114,7 +124,9 @@ class LogisticMap:
         cut = np.clip((columns - self.mean) / self.scale, -REACH, REACH)
         return np.concatenate([cut, np.ones((len(columns), 1))], axis=1)
 
-    def _solved(self, standard: Floats, place: Ids, true: Truth, spread: float | None) -> Self:
+    def _solved(
+        self, standard: Floats, place: Ids, true: Truth, spread: float | None, weight: Floats | None = None
+    ) -> Self:
         """L-BFGS over the common weights and, scaled by their prior, those of each relation."""
         import scipy.sparse as sparse
         from sklearn.linear_model import LogisticRegression
@@ -130,7 +142,7 @@ class LogisticMap:
             shape = (m, len(self.relations) * width)
             blocks = sparse.csr_array(((standard * prior).ravel(), where, starts), shape=shape)
             design = sparse.hstack([sparse.csr_array(design), blocks]).tocsr()
-        model = LogisticRegression(C=1.0, max_iter=5000).fit(design, true)
+        model = LogisticRegression(C=1.0, max_iter=5000).fit(design, true, sample_weight=weight)
         weights = np.append(model.coef_[0, : width - 1], model.intercept_)
         own = model.coef_[0, width - 1 :].reshape(-1, width) * prior
         if width == 2:  # one column: a higher score never lowers the probability

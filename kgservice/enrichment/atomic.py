@@ -1,0 +1,29 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write to; at the end it is synced and takes the place of `path`, unless an error came between."""
+    staging = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield staging
+        _sync(staging)
+        staging.replace(path)
+        _sync(path.parent)
+    finally:
+        staging.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,282 @@
+"""How probable a ranked candidate is, over *all* plausible questions.
+
+A release's own calibration speaks of questions that are known to have a held-out answer; of all the questions that an enrichment
+asks, most have none, and its probabilities would be far too high here. So a run calibrates anew: it asks the questions that it is
+about to ask, sees which of the best candidates the validation split states, and fits a model over all views at once, which
+is also how several models are fused.
+
+What the validation split does not state is not therefore false: some of it is what the run is looking for. Under the assumption
+that true statements fell into the split at random (Elkan and Noto 2008), with c the share of the true ones not trained on that it
+holds, p(true | not held) = (1 - c) / c · g / (1 - g), where g is the fitted p(held). c follows from the completeness that the
+plan assumes, unless the candidates themselves show that the graph is more complete: g = c · p(true) never exceeds c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from kgservice.enrichment.scoring import Candidates, statements_columns
+from kgservice.errors import DataError
+from kgservice.evaluation.evidence import LEARNT
+from kgservice.evaluation.maps import LogisticMap
+from kgservice.graph import KnowledgeGraph
+from kgservice.query import QueryBatch
+from kgservice.statements import Split
+
+Floats = npt.NDArray[np.float64]
+Ids = npt.NDArray[np.int32]
+Truth = npt.NDArray[np.bool_]
+
+FORMAT_VERSION = 1
+GRAPH_COLUMNS = ("objects stated", "subjects stated", "subject degree", "object degree", "linked", "linked back")
+FOLDS = 4
+SPREAD = 0.5
+"""Prior standard deviation of what a relation adds to a weight."""
+NEGATIVES = 150_000
+"""Candidates not stated that are fitted to, most of them the likeliest; each counts for those that were left out."""
+PILOT = 30_000
+HIGHEST = 0.995
+"""No finite sample shows more."""
+SHOWN_BY = 100
+"""Validation statements that it takes to show how complete a graph is at least."""
+MOST = 0.999
+Z = 1.96
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Candidates whose fate the validation split tells.
+
+    Attributes:
+        columns: float64 `[m, f]`.
+        relation, question: integers `[m]`.
+        held: bool `[m]`, whether the split states them.
+        weight: float64 `[m]`, how many of the population each stands for.
+    """
+
+    columns: Floats
+    relation: Ids
+    question: npt.NDArray[np.int64]
+    held: Truth
+    weight: Floats
+
+    def take(self, rows: npt.NDArray[Any]) -> Examples:
+        """Some of them."""
+        return Examples(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
+    @classmethod
+    def joined(cls, parts: list[Examples]) -> Examples:
+        """All of them; at least one part."""
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
+
+    def thinned(self, seed: int) -> Examples:
+        """At most about `NEGATIVES` not held, the surer drawn the likelier a pilot fit finds them (Fithian and Hastie 2014)."""
+        false = np.flatnonzero(~self.held)
+        if len(false) <= NEGATIVES:
+            return self
+        random = np.random.default_rng(seed)
+        some = np.union1d(random.choice(false, PILOT, replace=False), np.flatnonzero(self.held))
+        pilot = LogisticMap.fit(self.columns[some], self.relation[some], self.held[some], spread=None)
+        belief = pilot.probability(self.columns, self.relation)
+        rate = np.minimum(1.0, np.maximum(belief, 0.05) * NEGATIVES / np.maximum(belief[false], 0.05).sum())
+        rate[self.held] = 1.0
+        kept = random.random(len(rate)) < rate
+        thin = self.take(kept)
+        return Examples(thin.columns, thin.relation, thin.question, thin.held, thin.weight / rate[kept])
+
+
+def columns_of(graph: KnowledgeGraph, relation: int, candidates: Candidates) -> Floats:
+    """float64 `[m, 4 × models + 6]`: the models' views, and what training states of either end; see `column_names`."""
+    subject, object = candidates.subject, candidates.object
+    of = np.full(len(subject), relation, np.int32)
+    degree = graph.degree
+    told = [
+        graph.known(QueryBatch.objects(subject, of), splits=LEARNT).lengths,
+        graph.known(QueryBatch.subjects(of, object), splits=LEARNT).lengths,
+        degree[subject],
+        degree[object],
+        graph.known(QueryBatch.relations(subject, object), splits=LEARNT).lengths,
+        graph.known(QueryBatch.relations(object, subject), splits=LEARNT).lengths,
+    ]
+    views = np.nan_to_num(candidates.views, nan=-1e3, posinf=1e3, neginf=-1e3)
+    return np.concatenate([views, np.log1p(np.stack(told, axis=1).astype(np.float64))], axis=1)
+
+
+def column_names(models: list[str]) -> tuple[str, ...]:
+    """Names of the columns of `columns_of`."""
+    return (*statements_columns(models), *GRAPH_COLUMNS)
+
+
+@dataclass(frozen=True)
+class RunCalibration:
+    """From the columns of a candidate to a probability.
+
+    Attributes:
+        population: which examples it speaks of.
+        columns: their names.
+        map: relations with weights of their own, drawn towards the common ones.
+        knots: float64 `[2, j]`: log-odds and p(held) that lines run between, which mend what the map's form cannot follow.
+        label_share: c, of the true statements not trained on the share that validation holds: the probability is then that of
+            being true without being held. None where the examples tell themselves what is asked.
+        figures: measured out of fold.
+    """
+
+    population: str
+    columns: tuple[str, ...]
+    map: LogisticMap
+    knots: Floats
+    label_share: float | None
+    figures: Mapping[str, Any]
+
+    def probability(self, columns: Floats, relation: Ids) -> Floats:
+        """float64 `[m]`: of candidates."""
+        if not len(columns):
+            return np.empty(0)
+        return _said(np.interp(self.map.log_odds(columns, relation), *self.knots), self.label_share)
+
+    @classmethod
+    def fit(
+        cls, examples: Examples, columns: tuple[str, ...], *, population: str, label_share: float | None, seed: int
+    ) -> Self:
+        """Fit on all, line and figures out of fold.
+
+        Raises:
+            DataError: the validation split states none of the candidates, or all.
+        """
+        some = examples.thinned(seed)
+        if not some.held.any() or some.held.all():
+            raise DataError(
+                "nothing can be calibrated: of the candidates looked at, the validation split states "
+                f"{'all' if len(some.held) else 'none'}. Build the release from a graph with a validation split, or choose more "
+                "relations."
+            )
+        random = np.random.default_rng(seed)
+        question, member = np.unique(some.question, return_inverse=True)
+        fold = random.permutation(len(question))[member] % FOLDS
+        odds = np.empty(len(fold))
+        for part in np.unique(fold):
+            inside, outside = some.take(fold != part), fold == part
+            odds[outside] = _map(inside).log_odds(some.columns[outside], some.relation[outside])
+        shares: dict[str, Any] = {}
+        if label_share is not None:
+            shown = _shown_share(odds, some)
+            shares = {"label_share": {"assumed": label_share, "shown": shown}}
+            label_share = min(max(label_share, shown), MOST)
+        figures = {**shares, **_figures(odds, fold, some, label_share)}
+        return cls(population, columns, _map(some), _line(odds, some), label_share, figures)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "population": self.population,
+            "columns": list(self.columns),
+            "map": self.map.to_json(),
+            "knots": self.knots.tolist(),
+            "label_share": self.label_share,
+            "figures": dict(self.figures),
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """From plain values.
+
+        Raises:
+            DataError: of another format.
+        """
+        if values.get("format_version") != FORMAT_VERSION:
+            raise DataError(
+                f"calibration of a run: format {values.get('format_version')}, this kgservice reads {FORMAT_VERSION}; "
+                "start the run anew"
+            )
+        knots = np.array(values["knots"], dtype=np.float64)
+        return cls(
+            values["population"],
+            tuple(values["columns"]),
+            LogisticMap.from_json(values["map"]),
+            knots,
+            values["label_share"],
+            values["figures"],
+        )
+
+
+def label_share(graph: KnowledgeGraph, completeness: float) -> float:
+    """c: of the true statements that training does not hold, the share that validation does.
+
+    Args:
+        graph: its splits say how many statements were held out.
+        completeness: the share of what is true that the graph states.
+    """
+    split = graph.statements.split
+    held = int((split == Split.VALID).sum())
+    missing = len(split) * (1 - completeness) / completeness
+    return held / max(held + missing, 1e-9)
+
+
+def _map(examples: Examples) -> LogisticMap:
+    return LogisticMap.fit(
+        examples.columns,
+        examples.relation,
+        examples.held,
+        spread=SPREAD,
+        weight=examples.weight / examples.weight.mean(),
+    )
+
+
+def _line(odds: Floats, examples: Examples) -> Floats:
+    from sklearn.isotonic import IsotonicRegression
+
+    edge = 1.0 / (examples.weight.sum() + 2)
+    line = IsotonicRegression(y_min=edge, y_max=1 - edge, out_of_bounds="clip")
+    line.fit(odds, examples.held, sample_weight=examples.weight)
+    return np.stack([line.X_thresholds_, line.y_thresholds_]).astype(np.float64)
+
+
+def _shown_share(odds: Floats, examples: Examples) -> float:
+    """The largest share that validation surely holds of the candidates above some log-odds: c is no less."""
+    order = np.argsort(-odds, kind="stable")
+    held = np.cumsum(np.where(examples.held, examples.weight, 0.0)[order])
+    every = np.cumsum(examples.weight[order])
+    enough = np.cumsum(examples.held[order]) >= SHOWN_BY
+    if not enough.any():
+        return 0.0
+    share = held[enough] / every[enough]
+    return float((share - Z * np.sqrt(share * (1 - share) / every[enough])).max())
+
+
+def _said(held: Floats, share: float | None) -> Floats:
+    """p(true | not held) from p(held); p(held) itself where there is no share."""
+    if share is None:
+        return held
+    odds = held / np.maximum(1 - held, 1e-12)
+    return np.minimum(odds * (1 - share) / share, HIGHEST)
+
+
+def _figures(odds: Floats, fold: npt.NDArray[np.int64], examples: Examples, share: float | None) -> dict[str, Any]:
+    """Counts, and by tenths of the probability: what was said, and what the split tells; each fold by a line of the others."""
+    said = np.empty(len(odds))
+    for part in np.unique(fold):
+        outside = fold == part
+        said[outside] = _said(np.interp(odds[outside], *_line(odds[~outside], examples.take(~outside))), share)
+    curve = []
+    for low in np.arange(0, 1, 0.1):
+        inside = (said >= low) & (said < low + 0.1)
+        held, weight = examples.held[inside], examples.weight[inside]
+        if not held.any():
+            continue
+        rest = weight if share is None else np.where(held, 0.0, weight)
+        factor = 1.0 if share is None else (1 - share) / share
+        found = min(1.0, factor * weight[held].sum() / max(rest.sum(), 1e-9))
+        mean = np.average(said[inside], weights=rest) if rest.any() else said[inside].mean()
+        curve.append([float(mean), float(found), int(held.sum())])
+    return {
+        "population": int(examples.weight.sum()),
+        "held": int(examples.held.sum()),
+        "fitted": len(odds),
+        "reliability": curve,
+    }

@@ -1,0 +1,245 @@
+"""A run, block by block, that may be killed at any point: a rerun goes on and ends with the same bytes.
+
+A run's folder holds `plan.json`, `calibration.json`, `blocks/<number>.arrow`, and at the end `proposals.parquet` and
+`report.json`. Every file is written beside, synced and renamed, so what is there is whole; blocks are never rewritten.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+
+from kgservice.engine import Engine
+from kgservice.enrichment.atomic import replacing
+from kgservice.enrichment.calibrating import RunCalibration
+from kgservice.enrichment.doubts import DoubtfulStatements
+from kgservice.enrichment.links import Advance, MissingLinks
+from kgservice.enrichment.plan import Plan
+from kgservice.enrichment.selecting import Limits, expected, select
+from kgservice.enrichment.shapes import Shapes
+from kgservice.enrichment.table import SCHEMA, column, named
+from kgservice.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+PROPOSALS, REPORT, CALIBRATION, PLAN = "proposals.parquet", "report.json", "calibration.json", "plan.json"
+FORMAT_VERSION = 1
+
+
+class Cancelled(Exception):
+    """Somebody asked the run to stop; what it has done is kept."""
+
+
+class Work(Protocol):
+    """What is done block by block; a block depends on the release, the plan and the calibration alone.
+
+    Attributes:
+        relations: ids, in the order of the blocks.
+        shapes: of the graph's relations.
+    """
+
+    relations: list[int]
+    shapes: Shapes
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the models that are asked."""
+        ...
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks there are."""
+        ...
+
+    def pruning(self) -> dict[str, int]:
+        """What is asked, and what is not, counted."""
+        ...
+
+    def calibrate(self, advance: Advance = ...) -> RunCalibration:
+        """What makes probabilities of this run's candidates."""
+        ...
+
+    def block(self, number: int) -> tuple[pa.Table, Counter[str]]:
+        """What one block proposes, and what became of the rest, counted."""
+        ...
+
+
+class Progress(Protocol):
+    """Told after every step; may raise `Cancelled`."""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """`done` of `total` steps of a stage are done."""
+        ...
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """No progress is shown."""
+
+
+def enrich(engine: Engine, plan: Plan, folder: Path, progress: Progress = silent) -> dict[str, Any]:
+    """Do what is left of a run.
+
+    Args:
+        engine: of the plan's release.
+        plan: what is wanted.
+        folder: the run's; made if need be.
+        progress: told how far it is.
+
+    Returns:
+        The report.
+
+    Raises:
+        DataError: the folder holds another run, the engine is another, or nothing can be calibrated.
+        UnknownName, InvalidQuestion: the plan names what there is not.
+    """
+    started = time.perf_counter()
+    if plan.release != engine.release_name:
+        raise DataError(
+            f"the run is of {plan.release}, {engine.release_name} answers now: entities were put or erased. Start a new run"
+        )
+    (folder / "blocks").mkdir(parents=True, exist_ok=True)
+    _same_plan(folder / PLAN, plan)
+    if (folder / REPORT).exists():
+        return read_report(folder)
+    work = opened(engine, plan, _read_calibration(folder / CALIBRATION))
+    done = 0
+
+    def advance(step: int) -> None:
+        nonlocal done
+        done += step
+        progress("calibrate", done, len(work.relations))
+
+    calibration = work.calibrate(advance)
+    if not (folder / CALIBRATION).exists():
+        write(folder / CALIBRATION, json.dumps(calibration.to_json()).encode())
+    for number in range(work.blocks):
+        progress("score", number, work.blocks)
+        path = block_path(folder, number)
+        if not path.exists():
+            write(path, _packed(*work.block(number)))
+    progress("score", work.blocks, work.blocks)
+    tables, counts = [SCHEMA.empty_table()], Counter(work.pruning())
+    for number in range(work.blocks):
+        table, more = _unpacked(block_path(folder, number))
+        tables.append(table)
+        counts.update(more)
+    chosen = select(pa.concat_tables(tables), plan, _limits(plan, work.shapes))
+    report = _report(engine, plan, work, calibration, counts, chosen.dropped, chosen.thresholds, chosen.table)
+    write_table(folder / PROPOSALS, named(chosen.table, engine.graph))
+    report["duration_s"] = round(time.perf_counter() - started, 3)
+    write(folder / REPORT, json.dumps(report, indent=1, ensure_ascii=False).encode())
+    return report
+
+
+def opened(engine: Engine, plan: Plan, calibration: RunCalibration | None = None) -> Work:
+    """What a plan has to be done."""
+    kind = MissingLinks if plan.kind == "links" else DoubtfulStatements
+    return kind(engine, plan, calibration)
+
+
+def _limits(plan: Plan, shapes: Shapes) -> Limits:
+    """Links that are given out must not contradict each other; of doubtful statements all may be wrong."""
+    if plan.kind == "errors":
+        return Limits(*[np.zeros(len(shapes.functional), bool)] * 3)
+    return Limits(shapes.functional, shapes.inverse_functional, shapes.asymmetric)
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """The report of a run that is done."""
+    found: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+    return found
+
+
+def read_proposals(folder: Path) -> pa.Table:
+    """What a run that is done gives out, of `NAMED`, the most probable first."""
+    return parquet.read_table(folder / PROPOSALS)
+
+
+def block_path(folder: Path, number: int) -> Path:
+    """Where a block lies once it is done."""
+    return folder / "blocks" / f"{number:06d}.arrow"
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file in one step: it is there whole, or not at all."""
+    with replacing(path) as staging, staging.open("wb") as file:
+        file.write(content)
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a Parquet file in one step."""
+    with replacing(path) as staging:
+        parquet.write_table(table, staging)
+
+
+def _report(
+    engine: Engine,
+    plan: Plan,
+    work: Work,
+    calibration: RunCalibration,
+    counts: Mapping[str, int],
+    dropped: Mapping[str, int],
+    thresholds: Mapping[int, float],
+    table: pa.Table,
+) -> dict[str, Any]:
+    """Everything that a run did and left undone, and what it is believed to be worth."""
+    probability = column(table, "probability").astype(np.float64)
+    relation = column(table, "relation")
+
+    def worth(rows: Any) -> dict[str, Any]:
+        return expected(probability[rows], calibration.label_share, plan.completeness)
+
+    return {
+        "format_version": FORMAT_VERSION,
+        "plan": plan.to_json(),
+        "release": engine.release_name,
+        "models": list(work.labels),
+        "counts": {name: count for name, count in counts.items() if count},
+        "dropped": dict(dropped),
+        "expected": worth(slice(None)),
+        "relations": [
+            {
+                "relation": engine.graph.relations.name(one),
+                "threshold": thresholds.get(one),
+                **worth(relation == one),
+            }
+            for one in np.unique(relation).tolist()
+        ],
+        "calibration": dict(calibration.figures),
+    }
+
+
+def _same_plan(path: Path, plan: Plan) -> None:
+    if not path.exists():
+        write(path, json.dumps(plan.to_json(), indent=1).encode())
+        return
+    if Plan.from_json(json.loads(path.read_text(encoding="utf-8"))) != plan:
+        raise DataError(f"{path.parent} holds a run of another plan; give another folder, or remove it")
+
+
+def _read_calibration(path: Path) -> RunCalibration | None:
+    return RunCalibration.from_json(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+
+
+def _packed(table: pa.Table, counts: Mapping[str, int]) -> bytes:
+    sink = pa.BufferOutputStream()
+    told = table.replace_schema_metadata({"counts": json.dumps(dict(counts))}).combine_chunks()
+    with pa.ipc.new_file(sink, told.schema) as writer:
+        writer.write_table(told)
+    packed: bytes = sink.getvalue().to_pybytes()
+    return packed
+
+
+def _unpacked(path: Path) -> tuple[pa.Table, dict[str, int]]:
+    with pa.OSFile(str(path)) as file:
+        table = pa.ipc.open_file(file).read_all()
+    return table.replace_schema_metadata(None), json.loads(table.schema.metadata[b"counts"])
