@@ -97,6 +97,9 @@ bench-nil: $(READY)  ## can a search tell that what is asked for is not there?
 bench-serve: $(READY)  ## the service under load, beside a bare FastAPI answer and FAISS alone; takes wrk
 	$(BIN)/python -m tests.bench.serve
 
+bench-enrich: $(READY)  ## missing links found again, wrong ones found, a reviewer who knows the truth, speed
+	$(BIN)/python -m tests.bench.enrich
+
 bench-million: $(READY)  ## a graph of a million entities: memory, speed, does it learn
 	$(BIN)/python -m tests.bench.million
 

@@ -19,11 +19,14 @@ from kgservice.server.app import open_app
 from kgservice.server.bodies import (
     ClassifyBody,
     CompleteBody,
+    EnrichmentBody,
     ExplainBody,
+    QueueBody,
     RecordBody,
     RecordsBody,
     SearchBody,
     TypesBody,
+    VerdictBody,
 )
 from kgservice.server.problems import KINDS
 from kgservice.server.reconciling import ExtendBody, MatchBody
@@ -39,6 +42,9 @@ BODIES: dict[str, TypeAdapter[Any]] = {
     "putEntities": TypeAdapter(RecordsBody),
     "reconcileMatch": TypeAdapter(MatchBody),
     "reconcileExtend": TypeAdapter(ExtendBody),
+    "enrich": TypeAdapter(EnrichmentBody),
+    "queueReviews": TypeAdapter(QueueBody),
+    "review": TypeAdapter(VerdictBody),
 }
 
 
@@ -59,8 +65,13 @@ def test_the_committed_document_is_the_codes() -> None:
     assert committed == openapi.document(), "run: python -m kgservice.server.openapi"
 
 
-CHANGES = ("putEntity", "putEntities", "eraseEntity", "sparqlUpdate", "activateRelease", "rollbackRelease")
+CHANGES = (
+    "putEntity", "putEntities", "eraseEntity", "sparqlUpdate", "activateRelease", "rollbackRelease",
+    "enrich", "cancelEnrichment", "resumeEnrichment", "queueReviews", "review",
+)  # fmt: skip
 """Not questions."""
+OF_A_RUN = ("queueReviews", "review")
+"""About what an enrichment found; answered in `test_jobs.py`."""
 
 
 def test_every_operation_is_described(document: dict[str, Any]) -> None:
@@ -107,13 +118,16 @@ def test_examples_fit_their_schemas_and_are_answered(
         for name, operation in operations(document):
             if "application/json" not in operation.get("requestBody", {}).get("content", {}):
                 continue  # forms and queries: their own tests send their examples
+            told = operation["operationId"]
             examples = operation["requestBody"]["content"]["application/json"]["examples"]
             assert len(examples) >= 2
             for example in examples.values():
-                BODIES[operation["operationId"]].validate_python(example["value"])
+                BODIES[told].validate_python(example["value"])
+                if told in OF_A_RUN:
+                    continue
                 method, path = name.replace("{id}", "world:Newport-on-Sea").split(" ")
                 response = client.request(method, path, json=example["value"])
-                assert response.status_code in (200, 201), (example["value"], response.text)
+                assert response.status_code in (200, 201, 202), (example["value"], response.text)
 
 
 def test_no_outside_address_is_named(document: dict[str, Any]) -> None:

@@ -31,6 +31,7 @@ COMMANDS = {
     "types": ("kgservice.cli.ask:types", "Tell which types an entity has."),
     "show": ("kgservice.cli.ask:show", "Show what the graph holds about an entity."),
     "enrich": ("kgservice.cli.enrich:enrich", "Write all confident missing links, or doubtful statements, to a file."),
+    "review": ("kgservice.cli.review:review", "Judge what was proposed, and export what was accepted."),
     "add": ("kgservice.cli.changes:add", "Put entities into what is served, without training."),
     "erase": ("kgservice.cli.changes:erase", "Erase entities from what is served, for good."),
     "release": ("kgservice.cli.release:release", "List, verify, activate, roll back and purge releases."),

@@ -45,6 +45,7 @@ HIGHEST = 0.995
 SHOWN_BY = 100
 """Validation statements that it takes to show how complete a graph is at least."""
 MOST = 0.999
+STEP = 1e-6
 Z = 1.96
 
 
@@ -137,13 +138,31 @@ class RunCalibration:
         """float64 `[m]`: of candidates."""
         if not len(columns):
             return np.empty(0)
-        return _said(np.interp(self.map.log_odds(columns, relation), *self.knots), self.label_share)
+        odds = self.map.log_odds(columns, relation)
+        said = _said(np.interp(odds, *self.knots), self.label_share)
+        # The line has steps; on one of them the better candidate still comes first.
+        return np.asarray((1 - STEP) * said + STEP * 0.5 * (1 + np.tanh(0.5 * odds)))
 
     @classmethod
     def fit(
-        cls, examples: Examples, columns: tuple[str, ...], *, population: str, label_share: float | None, seed: int
+        cls,
+        examples: Examples,
+        columns: tuple[str, ...],
+        *,
+        population: str,
+        label_share: float | None,
+        seed: int,
+        spread: float | None = SPREAD,
     ) -> Self:
         """Fit on all, line and figures out of fold.
+
+        Args:
+            examples: what the validation split tells.
+            columns: their names.
+            population: a phrase for people.
+            label_share: see the class.
+            seed: of folds and draws.
+            spread: how far relations may differ; None where they must not.
 
         Raises:
             DataError: the validation split states none of the candidates, or all.
@@ -161,14 +180,14 @@ class RunCalibration:
         odds = np.empty(len(fold))
         for part in np.unique(fold):
             inside, outside = some.take(fold != part), fold == part
-            odds[outside] = _map(inside).log_odds(some.columns[outside], some.relation[outside])
+            odds[outside] = _map(inside, spread).log_odds(some.columns[outside], some.relation[outside])
         shares: dict[str, Any] = {}
         if label_share is not None:
             shown = _shown_share(odds, some)
             shares = {"label_share": {"assumed": label_share, "shown": shown}}
             label_share = min(max(label_share, shown), MOST)
         figures = {**shares, **_figures(odds, fold, some, label_share)}
-        return cls(population, columns, _map(some), _line(odds, some), label_share, figures)
+        return cls(population, columns, _map(some, spread), _line(odds, some), label_share, figures)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -218,12 +237,12 @@ def label_share(graph: KnowledgeGraph, completeness: float) -> float:
     return held / max(held + missing, 1e-9)
 
 
-def _map(examples: Examples) -> LogisticMap:
+def _map(examples: Examples, spread: float | None) -> LogisticMap:
     return LogisticMap.fit(
         examples.columns,
         examples.relation,
         examples.held,
-        spread=SPREAD,
+        spread=spread,
         weight=examples.weight / examples.weight.mean(),
     )
 

@@ -1,8 +1,8 @@
 """Wrong links: every statement before its rivals, as if the graph did not hold it.
 
 What a model has learnt it also remembers, mistakes included; but a mistake fits what else it learnt less well. So a
-statement is measured by how far it stands behind what it competes with, in both directions, and by what the *other*
-statements say of its ends.
+statement is measured by how far it stands behind what it competes with, in both directions, and by what usually goes together
+with the *other* statements of its ends.
 The probability is fitted on validation statements against made ones, none of which was learnt: of learnt statements it
 is too trusting, and puts them in order all the same; verdicts on some of them (see `reviewing`) mend it.
 """
@@ -17,10 +17,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from kgservice.engine import Engine
-from kgservice.enrichment.calibrating import Examples, RunCalibration, column_names, columns_of
+from kgservice.enrichment.calibrating import Examples, RunCalibration
+from kgservice.enrichment.companions import Companions
 from kgservice.enrichment.links import Advance, MissingLinks, among, ranks
 from kgservice.enrichment.plan import Plan
-from kgservice.enrichment.scoring import Candidates
 from kgservice.enrichment.table import proposals
 from kgservice.errors import DataError
 from kgservice.evaluation.evidence import LEARNT
@@ -31,6 +31,8 @@ from kgservice.statements import Split
 
 Ids = npt.NDArray[np.int32]
 
+REACH = 100.0
+"""Log-ratios are cut at this."""
 POPULATION = "validation statements against made ones, of which as many are taken for wrong as the plan assumes"
 
 
@@ -47,6 +49,7 @@ class DoubtfulStatements:
         self.links = MissingLinks(engine, plan)
         self.plan, self.graph, self.calibration = plan, engine.graph, calibration
         self.relations, self.shapes = self.links.relations, self.links.shapes
+        self._companions = Companions.learn(self.graph)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -99,10 +102,11 @@ class DoubtfulStatements:
                 raise DataError("validation states none of the relations chosen, so that nothing can be calibrated")
             self.calibration = RunCalibration.fit(
                 Examples.joined(parts),
-                column_names(list(self.labels)),
+                ("doubt",),
                 population=POPULATION,
                 label_share=None,
                 seed=self.plan.seed,
+                spread=None,  # what relations owe to statements not learnt does not hold for learnt ones
             )
         return self.calibration
 
@@ -117,21 +121,27 @@ class DoubtfulStatements:
         of = np.full(m, relation, np.int32)
         question = relation * np.int64(self.graph.n) + subject
         weight = np.full(m, rate if wrong else 1.0)
-        return [Examples(self._columns(relation, subject, object), of, question, np.full(m, wrong), weight)]
+        return [Examples(self._doubt(relation, subject, object)[0], of, question, np.full(m, wrong), weight)]
 
-    def _columns(self, relation: int, subject: Ids, object: Ids) -> npt.NDArray[np.float64]:
-        """float64 `[m, f]`: as for missing links, without what the statement itself adds to the counts."""
-        field = self.links.field(relation)
+    def _doubt(
+        self, relation: int, subject: Ids, object: Ids
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
+        """float64 `[m, 1]`: how ill each fits, and float32 `[m]`: the first model's score.
+
+        The sum of how far it stands behind the best object, of its share among subjects (of models, their mean), and of the
+        support of both ends: all are log-ratios. What no statement that was learnt can tell is not weighted anew.
+        """
+        field, size = self.links.field(relation), self.plan.block
         parts = [
-            field.judge(subject[start : start + self.plan.block], object[start : start + self.plan.block]).views
-            for start in range(0, len(subject), self.plan.block)
+            field.judge(subject[start : start + size], object[start : start + size]).views
+            for start in range(0, len(subject), size)
         ]
-        columns = columns_of(self.graph, relation, Candidates(subject, object, np.concatenate(parts)))
+        views = np.nan_to_num(np.concatenate(parts), nan=0.0, posinf=REACH, neginf=-REACH)
         of = np.full(len(subject), relation, np.int32)
-        itself = among(self.graph.known(QueryBatch.objects(subject, of), splits=LEARNT), object)
-        counts = np.expm1(columns[:, -6:]) - itself[:, None] * np.array([1, 1, 1, 1, 1, 0])
-        columns[:, -6:] = np.log1p(np.maximum(counts, 0))
-        return columns
+        stated = among(self.graph.known(QueryBatch.objects(subject, of), splits=LEARNT), object)
+        fit = (views[:, 2::4] + views[:, 3::4]).mean(axis=1)
+        fit += self._companions.support(relation, subject, object, stated).sum(axis=1)
+        return -fit[:, None], views[:, 0].astype(np.float32)
 
     def block(self, number: int) -> tuple[pa.Table, Counter[str]]:
         """The statements of one block that are doubted enough; `probability` is that of being wrong."""
@@ -140,10 +150,9 @@ class DoubtfulStatements:
         start = (number - int(self._starts[place])) * self.plan.block
         subject, object = (column[start : start + self.plan.block] for column in self._rows[relation])
         of = np.full(len(subject), relation, np.int32)
-        columns = self._columns(relation, subject, object)
-        probability = self.calibrate().probability(columns, of)
+        doubt, score = self._doubt(relation, subject, object)
+        probability = self.calibrate().probability(doubt, of)
         doubted = probability >= self.plan.floor
-        score = columns[:, 0].astype(np.float32)
         counts = Counter({"less doubtful than the floor": int((~doubted).sum())})
         rank = ranks(subject, probability)
         return proposals(subject, of, object, probability, score, rank, kept=doubted), counts

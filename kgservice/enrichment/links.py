@@ -235,7 +235,20 @@ class MissingLinks:
         return proposals(found.subject, of, found.object, probability, score, rank, kept=sure)
 
 
-def ranks(group: Ids, value: npt.NDArray[np.float64]) -> Ids:
+def check(engine: Engine, plan: Plan) -> None:
+    """Look at a plan before the work begins.
+
+    Raises:
+        UnknownName, InvalidQuestion: as `MissingLinks`.
+    """
+    chosen_relations(engine, plan)
+    _models(engine, plan.models)
+    _having(engine, plan.types)
+    if plan.since is not None:
+        ReleaseStore(engine.release.folder.parent).get(plan.since)
+
+
+def ranks(group: npt.NDArray[np.integer], value: npt.NDArray[np.float64]) -> Ids:
     """int32 `[m]`: 1 for the highest value of each group, 2 for the next; equal ones in the order given."""
     order = np.lexsort((-value, group))
     sorted_group = group[order]

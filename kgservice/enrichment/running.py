@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 PROPOSALS, REPORT, CALIBRATION, PLAN = "proposals.parquet", "report.json", "calibration.json", "plan.json"
 FORMAT_VERSION = 1
+ROW_GROUP = 10_000
+"""Proposals that are read together."""
 
 
 class Cancelled(Exception):
@@ -127,12 +129,10 @@ def enrich(engine: Engine, plan: Plan, folder: Path, progress: Progress = silent
         if not path.exists():
             write(path, _packed(*work.block(number)))
     progress("score", work.blocks, work.blocks)
-    tables, counts = [SCHEMA.empty_table()], Counter(work.pruning())
+    counts = Counter(work.pruning())
     for number in range(work.blocks):
-        table, more = _unpacked(block_path(folder, number))
-        tables.append(table)
-        counts.update(more)
-    chosen = select(pa.concat_tables(tables), plan, _limits(plan, work.shapes))
+        counts.update(_unpacked(block_path(folder, number))[1])
+    chosen = select(read_blocks(folder, work.blocks), plan, _limits(plan, work.shapes))
     report = _report(engine, plan, work, calibration, counts, chosen.dropped, chosen.thresholds, chosen.table)
     write_table(folder / PROPOSALS, named(chosen.table, engine.graph))
     report["duration_s"] = round(time.perf_counter() - started, 3)
@@ -164,6 +164,26 @@ def read_proposals(folder: Path) -> pa.Table:
     return parquet.read_table(folder / PROPOSALS)
 
 
+def read_blocks(folder: Path, blocks: int) -> pa.Table:
+    """What all blocks of a run propose, of `SCHEMA`, before anything is chosen."""
+    return pa.concat_tables(
+        [SCHEMA.empty_table(), *(_unpacked(block_path(folder, number))[0] for number in range(blocks))]
+    )
+
+
+def read_page(folder: Path, start: int, limit: int) -> tuple[int, list[dict[str, Any]]]:
+    """How many proposals a run gives out, and some of them, without reading the others."""
+    file = parquet.ParquetFile(folder / PROPOSALS)
+    first, found = 0, []
+    for group in range(file.num_row_groups):
+        rows = file.metadata.row_group(group).num_rows
+        low, high = max(start - first, 0), min(start + limit - first, rows)
+        if low < high:
+            found += file.read_row_group(group).slice(low, high - low).to_pylist()
+        first += rows
+    return first, found
+
+
 def block_path(folder: Path, number: int) -> Path:
     """Where a block lies once it is done."""
     return folder / "blocks" / f"{number:06d}.arrow"
@@ -178,7 +198,7 @@ def write(path: Path, content: bytes) -> None:
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a Parquet file in one step."""
     with replacing(path) as staging:
-        parquet.write_table(table, staging)
+        parquet.write_table(table, staging, row_group_size=ROW_GROUP)
 
 
 def _report(

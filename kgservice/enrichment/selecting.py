@@ -20,6 +20,8 @@ Floats = npt.NDArray[np.float64]
 POOLED = 400
 """Proposals above the floor below which a relation shares its threshold with the other small ones."""
 Z = 1.96
+ROUNDING = 1e-12
+"""Of a mean that was summed up."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,9 @@ def _thresholds(probability: Floats, relation: npt.NDArray[np.int64], stays: Row
     found: dict[int, float] = {}
     for group in groups:
         values = probability[stays & np.isin(relation, group)]  # sorted: the most probable first
-        reaches = np.flatnonzero(np.cumsum(values) / np.arange(1, len(values) + 1) >= plan.precision)
+        whole = np.append(values[1:] < values[:-1], True)  # a threshold takes all that are equal
+        mean = np.cumsum(values) / np.arange(1, len(values) + 1)
+        reaches = np.flatnonzero(whole & (mean >= plan.precision - ROUNDING))
         if len(reaches):
             found.update(dict.fromkeys(group, float(values[reaches[-1]])))
     return found

@@ -26,6 +26,7 @@ from kgservice.server.holder import EngineHolder
 from kgservice.server.pages import pages
 from kgservice.server.routes import (
     changes,
+    enrichments,
     entities,
     explain,
     health,
@@ -35,6 +36,7 @@ from kgservice.server.routes import (
     reconcile,
     reconcile_draft,
     releases,
+    reviews,
     sparql,
 )
 from kgservice.server.service import Service
@@ -84,6 +86,8 @@ def create_app(engine: Engine | EngineHolder, settings: ServerSettings) -> FastA
         reconcile_draft,
         sparql,
         releases,
+        enrichments,
+        reviews,
         health,
     ):
         app.include_router(routes.router)
@@ -103,8 +107,15 @@ def create_app(engine: Engine | EngineHolder, settings: ServerSettings) -> FastA
             CORSMiddleware,
             allow_origins=list(settings.cors_origins),
             allow_methods=["GET", "POST", "PUT", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "If-None-Match", "X-API-Key", "X-Request-Id"],
-            expose_headers=["ETag", "X-Request-Id", "Retry-After", *RATE_HEADERS],
+            allow_headers=[
+                "Authorization",
+                "Content-Type",
+                "Idempotency-Key",
+                "If-None-Match",
+                "X-API-Key",
+                "X-Request-Id",
+            ],
+            expose_headers=["ETag", "Location", "X-Request-Id", "Retry-After", *RATE_HEADERS],
         )
     app.add_middleware(
         Envelope,
@@ -142,6 +153,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     watches = [
         asyncio.create_task(again(poll_s, service.holder.refresh, "looking for a new release")),
         asyncio.create_task(again(poll_s, service.access.refresh, "reading the keys")),
+        asyncio.create_task(service.runner.watch()),
     ]
     if service.settings.metrics:
         canary_s = service.settings.canary_s

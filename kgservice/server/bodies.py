@@ -26,6 +26,7 @@ from pydantic_core import PydanticCustomError
 
 from kgservice.answers import MAX_K, MAX_PAIRS, MAX_STATEMENTS, Described, Pair, Question, Statement
 from kgservice.differences import MAX_QUESTIONS
+from kgservice.enrichment.plan import Plan
 from kgservice.explain import MAX_SHOWN
 from kgservice.records import EntityRecord
 from kgservice.server.problems import RequestProblem
@@ -322,6 +323,63 @@ class RecordsBody(Closed):
     """Many entities."""
 
     entities: list[NamedRecordBody] = Field(min_length=1, description="All of them are put, or none.")
+
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Most = Annotated[int, Strict(), Field(ge=1, le=10**9), BeforeValidator(_whole)]
+
+
+class EnrichmentBody(Closed):
+    """What is to be found in the whole graph."""
+
+    kind: Literal["links", "errors"] = Field(
+        "links", description="Links that are missing, or statements that are wrong."
+    )
+    models: Names = Field([], description="Models that are asked and fused; all by default.")
+    relations: Names = Field([], description="Only of these; of all by default.")
+    types: Names = Field([], description="Only about subjects of at least one of these types.")
+    since: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(
+        None, description="Only about entities that this release did not hold."
+    )
+    threshold: Share | None = Field(None, description="Least probability; 0.5 where no `precision` is given.")
+    precision: Share | None = Field(None, description="Share of right ones wanted, reached by each relation.")
+    completeness: Share = Field(0.9, description="Share of what is true that the graph is believed to state.")
+    k: K = 10
+    per_relation: Most | None = Field(None, description="At most so many of a relation.")
+    per_entity: Most | None = Field(None, description="At most so many about a subject.")
+    total: Most | None = Field(None, description="At most so many.")
+
+    def plan(self, release: str) -> Plan:
+        """As a run takes it.
+
+        Raises:
+            InvalidQuestion: parts that do not go together.
+        """
+        given: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in self.model_dump().items()
+        }
+        return Plan(release, **given)
+
+
+class QueueBody(Closed):
+    """What is to be reviewed."""
+
+    enrichment: str = Field(min_length=1, max_length=64, description="What found it.")
+    count: Annotated[int, Strict(), Field(ge=1, le=100_000), BeforeValidator(_whole)] = Field(
+        100, description="How many of what it found."
+    )
+    audit: Annotated[float, Field(ge=0, le=1)] = Field(0.2, description="Share of them that is drawn at random.")
+    seed: Annotated[int, Strict(), Field(ge=0, le=2**31), BeforeValidator(_whole)] = Field(
+        0, description="Of the draw."
+    )
+
+
+class VerdictBody(Closed):
+    """What somebody says of a proposal."""
+
+    verdict: Literal["accept", "reject", "unsure"] = Field(description="Whether the proposal is right.")
+    reason: str = Field("", max_length=2000, description="Why.")
+    reviewer: str = Field("", max_length=200, description="Who says so; the source of what goes into the next ingest.")
 
 
 Sought = Annotated[

@@ -28,6 +28,8 @@ TAGS = [
     {"name": "reconciliation", "description": "Tables against the graph, as OpenRefine asks."},
     {"name": "sparql", "description": "The graph as RDF, and predictions within queries."},
     {"name": "releases", "description": "What is served, and how good it is."},
+    {"name": "enrichment", "description": "What a whole graph lacks, or holds wrongly, as jobs."},
+    {"name": "reviews", "description": "What people say of what was proposed."},
     {"name": "health", "description": "For orchestrators and monitors."},
 ]
 

@@ -113,6 +113,11 @@ KINDS = {
         ),
         Kind("store-not-ready", 503, "Store not ready", "Try again after the seconds in `Retry-After`."),
         Kind("erased", 409, "Erased", "What was erased stays so; put the entity under another name."),
+        Kind("unknown-job", 404, "Unknown enrichment", "/v1/enrichments lists what there is."),
+        Kind("unknown-review", 404, "Unknown review", "/v1/reviews lists what is to be reviewed."),
+        Kind("key-reused", 409, "Idempotency key reused", "A key stands for one request; send a new one."),
+        Kind("wrong-state", 409, "Wrong state", "`state` of the enrichment says what can be done with it."),
+        Kind("not-done", 409, "Not done", "Ask for the enrichment until its `state` is done."),
         Kind("read-only", 403, "Read-only", "This server takes no changes: it was started with KGSERVICE_READ_ONLY."),
         Kind(
             "key-required", 401, "Key required", "Send `Authorization: Bearer KEY`; whoever runs the server makes keys."

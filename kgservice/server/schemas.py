@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from kgservice.answers import Answer, SearchResult, TypesAnswer, Verdict
+from kgservice.answers import Answer, Named, SearchResult, TypesAnswer, Verdict
 from kgservice.explanations import Explanation
 
 
@@ -146,3 +147,121 @@ class Health:
 
     status: str
     release: str | None = None
+
+
+@dataclass(frozen=True)
+class Enrichment:
+    """A whole graph enriched as a job.
+
+    Attributes:
+        id: 32 hexadecimal digits.
+        state: queued, running, done, failed or cancelled.
+        plan: what was asked.
+        stage, done, total: how far it is: `done` of `total` steps of a stage.
+        created, started, finished: seconds since 1970, UTC.
+        error: why it failed.
+        report: what it did, once it is done: counts, thresholds, the precision that may be expected.
+    """
+
+    id: str
+    state: str
+    plan: Mapping[str, Any]
+    stage: str
+    done: int
+    total: int
+    created: float
+    started: float | None
+    finished: float | None
+    error: str | None
+    report: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Enrichments:
+    """Some enrichments, the newest first."""
+
+    enrichments: list[Enrichment]
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A link that is probably missing, or a statement that is probably wrong.
+
+    Attributes:
+        subject, relation, object: the link.
+        probability: that the proposal is right.
+        score: of the first model; None where it is not kept.
+        rank: from 1, among those of the same subject and relation; None where it is not kept.
+    """
+
+    subject: Named
+    relation: Named
+    object: Named
+    probability: float
+    score: float | None
+    rank: int | None
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """A page of what an enrichment found.
+
+    Attributes:
+        enrichment: its id.
+        kind: links that are missing, or errors.
+        total: how many it found.
+        proposals: the most probable first.
+        next: the cursor of the next page; None on the last.
+    """
+
+    enrichment: str
+    kind: str
+    total: int
+    proposals: list[Proposal]
+    next: str | None
+
+
+@dataclass(frozen=True)
+class Queued:
+    """What was queued.
+
+    Attributes:
+        enrichment: what found it.
+        queued: how many are new in the queue.
+    """
+
+    enrichment: str
+    queued: int
+
+
+@dataclass(frozen=True)
+class ReviewItem:
+    """A proposal that is to be reviewed, or was.
+
+    Attributes:
+        id: 32 hexadecimal digits.
+        enrichment: what proposed it.
+        kind: links or errors.
+        audit: whether it was drawn at random.
+        proposal: what is to be judged.
+        verdict: accept, reject or unsure; None while nobody has said.
+        reason, reviewer: in the reviewer's words.
+        reviewed: seconds since 1970, UTC.
+    """
+
+    id: str
+    enrichment: str
+    kind: str
+    audit: bool
+    proposal: Proposal
+    verdict: str | None
+    reason: str | None
+    reviewer: str | None
+    reviewed: float | None
+
+
+@dataclass(frozen=True)
+class ReviewItems:
+    """The head of the queue."""
+
+    reviews: list[ReviewItem]

@@ -17,6 +17,7 @@ from kgservice.errors import InvalidQuestion
 from kgservice.server.access import Access
 from kgservice.server.batching import Batches
 from kgservice.server.holder import EngineHolder
+from kgservice.server.jobs import JobRunner
 from kgservice.server.metrics import Metrics
 from kgservice.server.once import Once
 from kgservice.server.problems import RequestProblem
@@ -38,6 +39,7 @@ class Service:
     metrics: Metrics
     once: Once
     sparql: Endpoint
+    runner: JobRunner
 
     @classmethod
     def over(cls, holder: EngineHolder, settings: ServerSettings) -> Self:
@@ -55,7 +57,9 @@ class Service:
         )
         endpoint = Endpoint(settings.home / "sparql", limits, settings.sparql_predictions)
         once = Once(Workers(1, settings.max_waiting, math.inf, metrics))  # who wants what takes long waits for it
-        return cls(settings, holder, workers, Batches(workers), Access(settings), metrics, once, endpoint)
+        return cls(
+            settings, holder, workers, Batches(workers), Access(settings), metrics, once, endpoint, JobRunner(settings)
+        )
 
     @property
     def engine(self) -> Engine:

@@ -66,6 +66,11 @@ class ServerSettings(BaseModel):
     metrics: bool = Field(True, description="Serve /metrics.")
     canary_s: float = Field(60.0, gt=0, description="Seconds between replays of the release's canaries for /metrics.")
     traces: bool = Field(False, description="Send OpenTelemetry spans, where the extra `traces` is installed.")
+    max_jobs: int = Field(
+        1, ge=0, le=64, description="Enrichments done at the same time, each in a process of its own."
+    )
+    max_waiting_jobs: int = Field(100, ge=1, description="Enrichments that are not done; more get a 503.")
+    job_poll_s: float = Field(1.0, gt=0, le=3600, description="Seconds between looks for enrichments to be done.")
     read_only: bool = Field(False, description="Take no changes: neither put nor erase entities.")
     sparql_timeout_s: float = Field(10.0, gt=0, le=3600, description="Seconds until a SPARQL query is stopped.")
     sparql_max_rows: int = Field(100_000, ge=1, description="Rows of a SPARQL result.")

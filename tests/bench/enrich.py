@@ -1,0 +1,283 @@
+"""Enrichment against what was taken away, wrong links against what was put in, a reviewer who knows the truth, and the speed.
+
+A tenth of the statements is removed before anything is trained, and nine hundredths of the whole are held out for validation.
+What a run proposes is right here if it was removed. This counts every true fact that the data set does not state as wrong:
+the precision found is a lower bound of the real one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+
+from kgservice import datasets, pipeline
+from kgservice.engine import Engine, open_engine
+from kgservice.enrichment.doubts import DoubtfulStatements
+from kgservice.enrichment.links import MissingLinks
+from kgservice.enrichment.plan import Plan
+from kgservice.enrichment.reviewing import ordered, recalibrated
+from kgservice.enrichment.running import enrich, opened, read_blocks
+from kgservice.enrichment.selecting import Limits, Selection, select
+from kgservice.enrichment.table import named
+from kgservice.evaluation.populations import corrupted
+from kgservice.graph import KnowledgeGraph
+from kgservice.recipe import Recipe
+from kgservice.statements import Split, StatementTable
+from kgservice.store.reviews import Review
+from tests.bench import machine
+
+_SMALL = ("models.complex.width=400", "search.encoder=none")
+TASKS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...] | None]] = {
+    "codex-s": ("models/complex-codex-s.toml", ("models.complex.training.epochs=60", *_SMALL), None),
+    "codex-m": (
+        "models/complex-codex-m.toml",
+        ("models.complex.training.epochs=16", "models.complex.training.evaluate_every=8", *_SMALL),
+        None,
+    ),
+    "fb15k-237": (
+        "models/complex-fb15k-237.toml",
+        ("models.complex.training.epochs=12", "models.complex.training.evaluate_every=12", *_SMALL),
+        ("complex",),
+    ),
+    "world": ("models/world.toml", ("models.complex.width=256", "search.encoder=none"), ("complex",)),
+}
+"""Recipe, changes to it that two cores train in minutes, and which of its models."""
+REMOVED, HELD, WRONG = 0.1, 0.09, 0.05
+TARGETS = (0.9, 0.8, 0.7, 0.6, 0.5)
+GROUP = 400
+FLOOR = 0.02
+
+Keys = npt.NDArray[np.int64]
+
+
+def main() -> None:
+    """Measure every data set, write `results/enrich.json`, print it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", nargs="+", default=list(TASKS), choices=TASKS, help="others keep their last figures")
+    parser.add_argument("--parts", nargs="+", default=["links", "errors"], choices=["links", "errors"])
+    parser.add_argument("--home", type=Path, help="keep releases here, and use those that are there")
+    parser.add_argument("--out", type=Path, default=machine.RESULTS / "enrich.json")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    home = options.home or Path(tempfile.mkdtemp())
+    former = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {}
+    result: dict[str, Any] = {"benchmark": "enrich", "data": former.get("data", {})}
+    for name in options.data:
+        for part in options.parts:
+            measure = {"links": recovery, "errors": doubts}[part]
+            found = {"machine": machine.machine(), **machine.code(), **measure(name, home / part / name)}
+            result["data"].setdefault(name, {})[part] = found
+            machine.write_result(options.out, result)
+            print(json.dumps({name: {part: found}}, indent=1))
+
+
+def recovery(name: str, home: Path) -> dict[str, Any]:
+    """Remove a tenth, enrich, compare."""
+    graph, clock = _loaded(name), time.perf_counter()
+    draw = np.random.default_rng(0).random(len(graph.statements))
+    table = graph.statements.with_split(np.where(draw < REMOVED + HELD, Split.VALID, Split.TRAIN))
+    removed = table.take(draw < REMOVED)
+    engine = _engine(
+        name, home, replace(graph, statements=table.take(draw >= REMOVED), negatives=StatementTable.empty())
+    )
+    trained_s = time.perf_counter() - clock
+    truth = np.unique(_keys(engine.graph, removed.subject, removed.relation, removed.object))
+    plan = Plan(engine.release_name, threshold=FLOOR)
+    shutil.rmtree(home / "run", ignore_errors=True)
+    clock = time.perf_counter()
+    report = enrich(engine, plan, home / "run")
+    took = time.perf_counter() - clock
+    work = opened(engine, plan)
+    every = read_blocks(home / "run", work.blocks)
+    return {
+        "statements": len(graph.statements), "removed": len(truth), "models": _trained(engine),
+        "training_s": round(trained_s, 1), "run_s": round(took, 1), "counts": report["counts"],
+        "calibration": report["calibration"],
+        "targets": [_target(engine, plan, work.shapes, every, truth, target) for target in TARGETS],
+        "curve": _curve(_select(replace(plan), work.shapes, every), engine.graph, truth),
+        "reviewer": _reviewer(engine, _select(plan, work.shapes, every).table, truth),
+        "speed": _speed(engine, MissingLinks(engine, plan), took, len(every)),
+    }  # fmt: skip
+
+
+def _target(engine: Engine, plan: Plan, shapes: Any, every: pa.Table, truth: Keys, target: float) -> dict[str, Any]:
+    """What is found where a precision is asked, in all and by groups; and what the best raw scores give, as many."""
+    asked = replace(plan, threshold=None, precision=target)
+    chosen = _select(asked, shapes, every).table
+    right = _right(engine.graph, chosen, truth)
+    relation = chosen["relation"].to_numpy()
+    sizes = {int(one): int((relation == one).sum()) for one in np.unique(relation)}
+    large = [one for one, size in sizes.items() if size >= GROUP]
+    groups = [[one] for one in large] + [[one for one in sizes if one not in large]]
+    rows = []
+    for group in groups:
+        inside = np.isin(relation, group)
+        if inside.sum() >= GROUP:
+            mean = float(right[inside].mean())
+            name = engine.graph.relations.name(group[0]) if len(group) == 1 and group[0] in large else "the others"
+            error = float(1.96 * np.sqrt(mean * (1 - mean) / inside.sum()))
+            rows.append({"relation": name, "links": int(inside.sum()), "precision": mean, "half_interval": error})
+    raw = every.take(pa.array(np.argsort(-every["score"].to_numpy(), kind="stable")[: len(chosen)]))
+    return {
+        "asked": target,
+        "links": len(chosen),
+        "expected": float(chosen["probability"].to_numpy().mean()) if len(chosen) else None,
+        "precision": float(right.mean()) if len(right) else None,
+        "recall": float(right.sum() / len(truth)),
+        "groups": rows,
+        "groups_within_0.03": sum(abs(row["precision"] - target) <= 0.03 for row in rows),
+        "raw_score_precision": float(_right(engine.graph, raw, truth).mean()) if len(chosen) else None,
+    }
+
+
+def _curve(chosen: Selection, graph: KnowledgeGraph, truth: Keys) -> list[list[float]]:
+    """By tenths of the probability: links, what was said, what was found."""
+    probability, right = chosen.table["probability"].to_numpy(), _right(graph, chosen.table, truth)
+    rows = []
+    for low in np.arange(0, 1, 0.1):
+        inside = (probability >= low) & (probability < low + 0.1)
+        if inside.any():
+            rows.append([int(inside.sum()), float(probability[inside].mean()), float(right[inside].mean())])
+    return rows
+
+
+def _reviewer(engine: Engine, table: pa.Table, truth: Keys) -> list[dict[str, Any]]:
+    """A reviewer who knows the truth: how far off relations' precisions are after so many verdicts, by the order of asking.
+
+    The probabilities are made wrong first, relation by relation, as those of a graph are whose completeness was misjudged.
+    """
+    right = _right(engine.graph, table, truth)
+    relation = table["relation"].to_numpy()
+    said = table["probability"].to_numpy()
+    shift = np.random.default_rng(1).normal(0, 1, engine.graph.r)[relation]
+    wrong = 1 / (1 + np.exp(-(np.log(said / (1 - said)) + shift)))
+    told = named(table.set_column(3, "probability", pa.array(wrong)), engine.graph)
+    place = {(row["subject"], row["relation"], row["object"]): row_of for row_of, row in enumerate(told.to_pylist())}
+    orders = {
+        "what teaches most": [place[row["subject"], row["relation"], row["object"]] for row in ordered(told, 1000)],
+        "random": np.random.default_rng(2).permutation(len(told))[:1000].tolist(),
+        "most probable": np.argsort(-wrong, kind="stable")[:1000].tolist(),
+    }
+    names = told.select(["subject", "relation", "object"]).to_pylist()
+    rows: list[dict[str, Any]] = [{"verdicts": 0, "brier": float(((wrong - right) ** 2).mean())}]
+    for count in (100, 300, 1000):
+        for order, chosen in orders.items():
+            verdicts = [_verdict(names[one], wrong[one], bool(right[one])) for one in chosen[:count]]
+            after = recalibrated(told, verdicts)
+            rows.append({"verdicts": count, "order": order, "brier": float(((after - right) ** 2).mean())})
+    return rows
+
+
+def _verdict(row: dict[str, str], probability: float, right: bool) -> Review:
+    word: Any = "accept" if right else "reject"
+    ends = (row["subject"], row["relation"], row["object"])
+    return Review("", "", "links", False, *ends, float(probability), word, None, None, None)
+
+
+def _speed(engine: Engine, work: MissingLinks, took: float, found: int) -> dict[str, Any]:
+    """Pairs a second of the run and of scoring alone, beside the product of matrices that scoring cannot do without."""
+    relation = max(work.relations, key=lambda one: len(work.questions(one)) * len(work.field_objects(one)))
+    field = work.field(relation)
+    subjects = work.questions(relation)[: work.plan.block]
+    scored_s = machine.median_time(lambda: field.best(subjects, work.plan.k), 3)
+    queries = torch.randn(len(subjects), field.sides[0].objects.shape[1])
+    step = max(1, work.plan.tile // len(subjects))
+    tiles = field.sides[0].objects.split(step)
+    scores = [torch.empty(len(subjects), len(tile)) for tile in tiles]
+
+    def products() -> None:
+        for tile, out in zip(tiles, scores, strict=True):
+            torch.mm(queries, tile.T, out=out)
+
+    gemm_s = machine.median_time(products, 3)
+    pairs = len(subjects) * len(field.objects)
+    return {
+        "relation": engine.graph.relations.name(relation), "questions": len(subjects), "candidates": len(field.objects),
+        "pairs_per_s": pairs / scored_s, "gemm_pairs_per_s": pairs / gemm_s, "share_of_gemm": gemm_s / scored_s,
+        "links_per_s_of_the_run": found / took, "peak_mib": machine.peak_memory_mib(),
+    }  # fmt: skip
+
+
+def doubts(name: str, home: Path) -> dict[str, Any]:
+    """Exchange an end of a twentieth of the training statements for another that the relation has; find them again."""
+    from sklearn.metrics import roc_auc_score
+
+    graph = _loaded(name)
+    draw = np.random.default_rng(0).random(len(graph.statements))
+    table = graph.statements.with_split(np.where(draw >= 1 - WRONG, Split.VALID, Split.TRAIN))
+    wrong = corrupted(replace(graph, statements=table), table.take(draw < WRONG), 1)
+    kept = table.take(draw >= WRONG)
+    columns = [
+        np.concatenate([getattr(one, part) for one in (kept, wrong)]) for part in ("subject", "relation", "object")
+    ]
+    split = np.concatenate([kept.split, wrong.split])
+    mixed = StatementTable.build(*columns, split=split)
+    engine = _engine(name, home, replace(graph, statements=mixed, negatives=StatementTable.empty()))
+    work = DoubtfulStatements(engine, Plan(engine.release_name, kind="errors", threshold=1e-9, completeness=1 - WRONG))
+    found = pa.concat_tables([work.block(number)[0] for number in range(work.blocks)])
+    key = _keys(engine.graph, *(found[part].to_numpy() for part in ("subject", "relation", "object")))
+    learnt = mixed.in_split(Split.TRAIN)
+    of_training = np.isin(key, _keys(engine.graph, learnt.subject, learnt.relation, learnt.object))
+    is_wrong = np.isin(key, _keys(engine.graph, wrong.subject, wrong.relation, wrong.object))[of_training]
+    doubt = found["probability"].to_numpy()[of_training]
+    first = np.argsort(-doubt, kind="stable")[: round(WRONG * len(doubt))]
+    raw = -found["score"].to_numpy()[of_training]
+    return {
+        "models": _trained(engine), "statements": len(doubt), "wrong": int(is_wrong.sum()),
+        "auc": float(roc_auc_score(is_wrong, doubt)),
+        "precision_at_5_percent": float(is_wrong[first].mean()), "raw_score_auc": float(roc_auc_score(is_wrong, raw)),
+    }  # fmt: skip
+
+
+def _loaded(name: str) -> KnowledgeGraph:
+    return datasets.load(name)
+
+
+def _engine(name: str, home: Path, graph: KnowledgeGraph) -> Engine:
+    """A release of a graph, built unless it is there."""
+    path, changes, models = TASKS[name]
+    if not (home / "releases" / "CURRENT").exists():
+        shutil.rmtree(home / "graph", ignore_errors=True)
+        home.mkdir(parents=True, exist_ok=True)
+        graph.save(home / "graph")
+        recipe = Recipe.load(machine.ROOT / path, changes)
+        source = recipe.graph.model_copy(update={"dataset": None, "sources": (str(home / "graph"),)})
+        chosen = {one: recipe.models[one] for one in models or recipe.models}
+        pipeline.build(recipe.model_copy(update={"graph": source, "models": chosen}), home, base=machine.ROOT)
+    return open_engine(home / "releases")
+
+
+def _trained(engine: Engine) -> dict[str, Any]:
+    """The settings of the release's models that decide what they cost."""
+    found = {}
+    for name in engine.release.models:
+        settings = engine.model(name).settings
+        found[name] = {"scorer": settings.scorer, "width": settings.width, "epochs": settings.training.epochs}
+    return found
+
+
+def _select(plan: Plan, shapes: Any, every: pa.Table) -> Selection:
+    return select(every, plan, Limits(shapes.functional, shapes.inverse_functional, shapes.asymmetric))
+
+
+def _right(graph: KnowledgeGraph, table: pa.Table, truth: Keys) -> npt.NDArray[np.bool_]:
+    return np.isin(_keys(graph, *(table[part].to_numpy() for part in ("subject", "relation", "object"))), truth)
+
+
+def _keys(graph: KnowledgeGraph, subject: Any, relation: Any, object: Any) -> Keys:
+    return np.asarray((subject.astype(np.int64) * graph.r + relation) * graph.n + object)
+
+
+if __name__ == "__main__":
+    main()
