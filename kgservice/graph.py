@@ -64,10 +64,19 @@ class AnswerIndex:
 
     def lookup(self, keys: npt.NDArray[np.uint64]) -> Ragged:
         """ragged `[b]`: the answers of each key, empty where it is not held."""
+        return self.answers.take(self._places(keys)) if len(self.keys) else Ragged.empty(len(keys))
+
+    def count(self, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+        """int64 `[b]`: how many answers each key has; unlike `lookup`, nothing is gathered."""
         if not len(self.keys):
-            return Ragged.empty(len(keys))
+            return np.zeros(len(keys), np.int64)
+        place = self._places(keys)
+        offset, held = self.answers.offset, np.maximum(place, 0)
+        return np.where(place >= 0, offset[held + 1] - offset[held], 0)
+
+    def _places(self, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return self.answers.take(np.where(self.keys[place] == keys, place, -1))
+        return np.where(self.keys[place] == keys, place, -1)
 
 
 @dataclass(frozen=True)
@@ -196,6 +205,10 @@ class KnowledgeGraph:
             splits: where to look.
         """
         return self.answers(queries.slot, level, tuple(splits)).lookup(self.keys(queries, level))
+
+    def known_counts(self, queries: QueryBatch, splits: Sequence[Split] = ALL_SPLITS) -> npt.NDArray[np.int64]:
+        """int64 `[b]`: how many answers `known` lists, whatever their qualifiers."""
+        return self.answers(queries.slot, "triple", tuple(splits)).count(self.keys(queries, "triple"))
 
     def stated(self, queries: QueryBatch) -> Ragged:
         """ragged `[b]`: what statements that hold all the question's qualifiers, and perhaps more, have in its hole.

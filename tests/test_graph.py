@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kgservice.errors import GraphError
-from kgservice.graph import KnowledgeGraph
+from kgservice.graph import ALL_SPLITS, KnowledgeGraph
 from kgservice.ingestion import GraphBuilder
 from kgservice.literals import XSD, Literal, Literals
 from kgservice.query import QueryBatch, Slot
@@ -196,3 +196,15 @@ def test_contradictions():
         KnowledgeGraph(
             entities, relations, StatementTable.empty(), types=Types.build(Vocabulary.build("T"), [0], [0], n=1)
         )
+
+
+def test_answers_are_counted_as_they_are_listed() -> None:
+    random = np.random.default_rng(0)
+    names = [Vocabulary.build([f"{kind}{number:02d}" for number in range(20)]) for kind in "er"]
+    table = StatementTable.build(*random.integers(0, 20, (3, 200)), split=random.integers(0, 3, 200))
+    graph = KnowledgeGraph(*names, table)
+    asked = QueryBatch.objects(random.integers(0, 20, 50), random.integers(0, 20, 50))
+    for splits in (ALL_SPLITS, (Split.TRAIN,)):
+        assert graph.known_counts(asked, splits).tolist() == graph.known(asked, splits=splits).lengths.tolist()
+    nothing = KnowledgeGraph(*names, StatementTable.empty())
+    assert nothing.known_counts(asked).tolist() == [0] * 50

@@ -97,12 +97,12 @@ def columns_of(graph: KnowledgeGraph, relation: int, candidates: Candidates) -> 
     of = np.full(len(subject), relation, np.int32)
     degree = graph.degree
     told = [
-        graph.known(QueryBatch.objects(subject, of), splits=LEARNT).lengths,
-        graph.known(QueryBatch.subjects(of, object), splits=LEARNT).lengths,
+        graph.known_counts(QueryBatch.objects(subject, of), LEARNT),
+        graph.known_counts(QueryBatch.subjects(of, object), LEARNT),
         degree[subject],
         degree[object],
-        graph.known(QueryBatch.relations(subject, object), splits=LEARNT).lengths,
-        graph.known(QueryBatch.relations(object, subject), splits=LEARNT).lengths,
+        graph.known_counts(QueryBatch.relations(subject, object), LEARNT),
+        graph.known_counts(QueryBatch.relations(object, subject), LEARNT),
     ]
     views = np.nan_to_num(candidates.views, nan=-1e3, posinf=1e3, neginf=-1e3)
     return np.concatenate([views, np.log1p(np.stack(told, axis=1).astype(np.float64))], axis=1)

@@ -103,7 +103,7 @@ class MissingLinks:
                 keep &= self._new[subjects]
         if self.shapes.functional[relation]:
             asked = QueryBatch.objects(subjects, np.full(len(subjects), relation, np.int32))
-            keep &= self.graph.known(asked, splits=splits).lengths == 0
+            keep &= self.graph.known_counts(asked, splits) == 0
         asked_for: Ids = subjects[keep]
         return asked_for
 
@@ -221,7 +221,7 @@ class MissingLinks:
             turned = reversed_too(graph, found.subject, of, found.object) & ~stated
         taken = np.zeros(len(of), bool)
         if self.shapes.inverse_functional[relation]:
-            taken = (graph.known(QueryBatch.subjects(of, found.object)).lengths > 0) & ~stated & ~turned
+            taken = (graph.known_counts(QueryBatch.subjects(of, found.object)) > 0) & ~stated & ~turned
         counts["stated already"] += int(stated.sum())
         counts["refused: stated the other way round"] += int(turned.sum())
         counts["refused: the object has its one subject"] += int(taken.sum())
