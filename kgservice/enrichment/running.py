@@ -109,7 +109,7 @@ def enrich(engine: Engine, plan: Plan, folder: Path, progress: Progress = silent
             f"the run is of {plan.release}, {engine.release_name} answers now: entities were put or erased. Start a new run"
         )
     (folder / "blocks").mkdir(parents=True, exist_ok=True)
-    _same_plan(folder / PLAN, plan)
+    _same_plan(folder, plan)
     if (folder / REPORT).exists():
         return read_report(folder)
     work = opened(engine, plan, _read_calibration(folder / CALIBRATION))
@@ -238,12 +238,18 @@ def _report(
     }
 
 
-def _same_plan(path: Path, plan: Plan) -> None:
-    if not path.exists():
-        write(path, json.dumps(plan.to_json(), indent=1).encode())
-        return
-    if Plan.from_json(json.loads(path.read_text(encoding="utf-8"))) != plan:
-        raise DataError(f"{path.parent} holds a run of another plan; give another folder, or remove it")
+def read_plan(folder: Path) -> Plan | None:
+    """The plan of a run that was begun; None before."""
+    path = folder / PLAN
+    return Plan.from_json(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+
+
+def _same_plan(folder: Path, plan: Plan) -> None:
+    begun = read_plan(folder)
+    if begun is None:
+        write(folder / PLAN, json.dumps(plan.to_json(), indent=1).encode())
+    elif begun != plan:
+        raise DataError(f"{folder} holds a run of another plan; give another folder, or remove it")
 
 
 def _read_calibration(path: Path) -> RunCalibration | None:

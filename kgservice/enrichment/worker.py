@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kgservice.enrichment.plan import Plan
-from kgservice.enrichment.running import PLAN, Cancelled, enrich
+from kgservice.enrichment.running import Cancelled, enrich, read_plan
 from kgservice.errors import KGServiceError
 from kgservice.store.database import open_database
 from kgservice.store.jobs import LEASE_S, Jobs
@@ -53,8 +53,8 @@ def work(home: Path, jobs: Jobs, id: str, owner: str) -> None:
     try:
         plan = Plan.from_json(jobs.get(id).request)
         engine = open_engine(home / "releases", plan.release.partition("@")[0])
-        if not (folder_of(home, id) / PLAN).exists():  # not begun: what was put or erased since counts
-            plan = replace(plan, release=engine.release_name)
+        begun = read_plan(folder_of(home, id))
+        plan = begun or replace(plan, release=engine.release_name)  # the revision is that of the first start
         enrich(engine, plan, folder_of(home, id), progress)
         jobs.finish(id, owner)
     except Cancelled:
