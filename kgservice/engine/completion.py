@@ -169,11 +169,11 @@ class Completion:
         ids, scores = asked.search(width, known.union(loops), allow)
         probability: npt.NDArray[np.float64] | None = None
         if calibration:
-            share = completion_feature(scores[:, : served.settings.calibration.width])
+            share = completion_feature(scores[:, : served.settings.calibration.width])[:, :k]  # no more are shown
             of = -1 if slot is Slot.RELATION else asked.by[:, None]
             probability = calibration.probability(share, of)
-            missing = width - probability.shape[1]
-            probability = np.pad(probability, ((0, 0), (0, missing)), constant_values=0.0)
+            if (missing := k - probability.shape[1]) > 0:
+                probability = np.pad(probability, ((0, 0), (0, missing)), constant_values=0.0)
         is_known = np.zeros(ids.shape, dtype=bool)
         if not exclude_known:
             ids, scores, probability, is_known = _with_known(asked.search, known, loops, allow, k, probability)
