@@ -25,6 +25,7 @@ from starlette.testclient import TestClient
 from kgservice.answers import Pair, Question
 from kgservice.bridges import to_rdflib
 from kgservice.engine import Engine
+from kgservice.errors import RecipeError
 from kgservice.graph import KnowledgeGraph
 from kgservice.ingestion import ingest
 from kgservice.names import KG
@@ -301,19 +302,36 @@ def test_questions_that_cannot_be_answered(client: TestClient, block: str, statu
     refused(client.get("/sparql", params={"query": query}), status, slug, detail)
 
 
-def test_a_file_of_predicted_links_is_a_graph(home: Path, tmp_path: Path) -> None:
-    line = f"<{WORLD}Norway> <{WORLD}memberOf> <{WORLD}European_Union>"
-    probability = f'_:a <{KG}probability> "0.4"^^<http://www.w3.org/2001/XMLSchema#double>'
-    (tmp_path / "links.nt").write_text(
-        f"_:a <http://www.w3.org/1999/02/22-rdf-syntax-ns#reifies> <<( {line} )>> .\n{probability} .\n"
+def predicted(subject: str, probability: float, graph: str = "") -> str:
+    """A link and what is said of it, in lines as `kgservice enrich` writes them."""
+    link = f"<{WORLD}{subject}> <{WORLD}memberOf> <{WORLD}European_Union>"
+    said = f'"{probability}"^^<http://www.w3.org/2001/XMLSchema#double>'
+    return (
+        f"{link} {graph}.\n"
+        f"_:{subject} <http://www.w3.org/1999/02/22-rdf-syntax-ns#reifies> <<( {link} )>> {graph}.\n"
+        f"_:{subject} <{KG}probability> {said} {graph}.\n"
     )
-    settings = ServerSettings(home=home, sparql_predictions=tmp_path / "links.nt")
-    with TestClient(open_app(settings)) as client:
-        statement = "?r rdf:reifies <<( world:Norway world:memberOf ?x )>> ; kg:probability ?p"
-        assert ask(client, f"SELECT ?x ?p WHERE {{ GRAPH kg:predicted {{ {statement} }} }}") == [
-            {"x": f"{WORLD}European_Union", "p": "0.4"}
-        ]
-        assert not ask(client, f"SELECT ?x ?p WHERE {{ {statement} }}")
+
+
+def test_a_file_of_predicted_links_is_a_graph(release_store: ReleaseStore, tmp_path: Path) -> None:
+    shutil.copytree(release_store.folder, tmp_path / "releases")
+    (tmp_path / "links.nt").write_text(predicted("Norway", 0.4))
+    (tmp_path / "links.nq").write_text(predicted("Norway", 0.4, "<urn:run> ") + predicted("Peru", 0.1, "<urn:run> "))
+    statement = "?s world:memberOf world:European_Union {| kg:probability ?p |}"
+    norway = {"s": f"{WORLD}Norway", "p": "0.4"}
+    with TestClient(open_app(ServerSettings(home=tmp_path, sparql_predictions=tmp_path / "links.nt"))) as client:
+        assert ask(client, f"SELECT ?s ?p WHERE {{ GRAPH kg:predicted {{ {statement} }} }}") == [norway]
+        assert not ask(client, f"SELECT ?s ?p WHERE {{ {statement} }}")
+        assert client.delete("/v1/entities/world:Peru").status_code == 204
+    with TestClient(open_app(ServerSettings(home=tmp_path, sparql_predictions=tmp_path / "links.nq"))) as client:
+        assert ask(client, f"SELECT ?s ?p WHERE {{ GRAPH ?run {{ {statement} }} }}") == [norway]
+        of_run = ask(client, "SELECT (COUNT(*) AS ?n) WHERE { GRAPH <urn:run> { ?s ?p ?o } }")
+        assert of_run == [{"n": "3"}], "what was erased is left in a file of predictions"
+        assert not ask(client, "SELECT * WHERE { ?s kg:erased ?o }")
+    with pytest.raises(
+        RecipeError, match=r"KGSERVICE_SPARQL_PREDICTIONS: no file that ends in \.nt, \.ttl, \.nq, \.trig"
+    ):
+        ServerSettings.load({}, home=tmp_path, sparql_predictions=tmp_path / "links.parquet")
 
 
 # What must not happen

@@ -24,6 +24,10 @@ ELSEWHERE = (
 """Variables of other parts of kgservice, which a server leaves alone."""
 
 
+PREDICTIONS = (".nt", ".ttl", ".nq", ".trig")
+"""How a file of predicted links may end."""
+
+
 class ServerSettings(BaseModel):
     """The settings of one server; `KGSERVICE_MAX_K=50` sets `max_k`."""
 
@@ -108,7 +112,14 @@ class ServerSettings(BaseModel):
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("release", "database_url", mode="before")
+    @field_validator("sparql_predictions", mode="after")
+    @classmethod
+    def _is_rdf(cls, value: Path | None) -> Path | None:
+        if value is not None and (value.suffix not in PREDICTIONS or not value.is_file()):
+            raise ValueError(f"no file that ends in {', '.join(PREDICTIONS)}")
+        return value
+
+    @field_validator("release", "database_url", "sparql_predictions", mode="before")
     @classmethod
     def _empty_is_none(cls, value: Any) -> Any:
         return value or None

@@ -7,7 +7,7 @@ the same triple with other qualifiers stays apart. Labels are `rdfs:label`, alia
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,11 +17,13 @@ import pyarrow.compute as pc
 
 from kgservice.graph import KnowledgeGraph
 from kgservice.grown import GrownGraph
-from kgservice.names import IRI, WELL_KNOWN, iri_of
+from kgservice.names import IRI, KG, WELL_KNOWN, iri_of
 from kgservice.ragged import Ragged
 from kgservice.statements import StatementTable
 from kgservice.texts import TextKind, Texts
 
+ERASED = f"<{KG}erased>"
+"""Marks an entity for the process that loads a file beside the graph; the mark does not stay."""
 Column: TypeAlias = Any  # a pa.LargeStringArray
 Mask = npt.NDArray[np.bool_]
 
@@ -52,6 +54,13 @@ def blocks(graph: KnowledgeGraph) -> Iterator[memoryview]:
     yield from _texts(graph.relation_texts, relations, np.zeros(graph.r, dtype=bool))
     types = terms(graph.types.vocabulary.names)
     yield from _texts(graph.types.texts, types, np.zeros(len(types), dtype=bool))
+
+
+def marks(erased: Iterable[str]) -> Iterator[memoryview]:
+    """A line for each entity that must not be shown."""
+    names = pa.array(sorted(erased), pa.large_string())
+    if len(names):
+        yield _lines(terms(names), f" {ERASED} ", pa.array(['"true"'] * len(names), pa.large_string()))
 
 
 def terms(names: Column) -> Column:

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +23,7 @@ from kgservice.engine import Engine
 from kgservice.errors import DataError
 from kgservice.names import KG, WELL_KNOWN, name_of
 from kgservice.sparql import inserting, predicted
-from kgservice.sparql.dataset import blocks
+from kgservice.sparql.dataset import blocks, marks
 from kgservice.sparql.inserting import Stated
 from kgservice.sparql.pool import Limits, Pool
 from kgservice.sparql.predicted import COMPLETE, PREDICTED, Asked
@@ -242,7 +243,8 @@ class Endpoint:
     def _made(self, engine: Engine, folder: Path) -> Path:
         started = time.perf_counter()
         try:
-            self._make(blocks(engine.graph), folder, self.predictions)
+            lines = chain(blocks(engine.graph), marks(engine.changes.erased if self.predictions else ()))
+            self._make(lines, folder, self.predictions)
             for other in self.folder.glob("*@*"):
                 gone = not (engine.release.folder.parent / other.name.partition("@")[0]).exists()
                 if (

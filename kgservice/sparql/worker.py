@@ -39,6 +39,7 @@ SYNTAXES = {
 """What a file of predicted links may be written in."""
 
 
+ERASED = "https://kgservice.example/ns#erased"
 REIFIES = "http://www.w3.org/1999/02/22-rdf-syntax-ns#reifies"
 
 
@@ -77,8 +78,30 @@ def load(folder: Path, predicted: Path | None, predicted_graph: str) -> None:
         syntax = SYNTAXES[predicted.suffix]
         graph = None if syntax.supports_datasets else ox.NamedNode(predicted_graph)
         store.bulk_load(path=str(predicted), format=syntax, to_graph=graph)
+    forget(store)
     store.optimize()
     store.flush()
+
+
+def forget(store: ox.Store) -> None:
+    """Take out of the named graphs what mentions an entity that the default graph marks as erased, and the marks."""
+    marks = list(store.quads_for_pattern(None, ox.NamedNode(ERASED), None, ox.DefaultGraph()))
+    erased = {mark.subject for mark in marks}
+    for mark in marks:
+        store.remove(mark)
+    for name in list(store.named_graphs()) if erased else ():
+        quads = list(store.quads_for_pattern(None, None, None, name))
+        about = erased | {
+            quad.subject for quad in quads if quad.predicate.value == REIFIES and _mentions(quad.object, erased)
+        }
+        for quad in quads:
+            if quad.subject in about or _mentions(quad.object, erased):
+                store.remove(quad)
+
+
+def _mentions(term: Any, erased: set[Any]) -> bool:
+    parts = (term.subject, term.predicate, term.object) if isinstance(term, ox.Triple) else (term,)
+    return any(part in erased for part in parts)
 
 
 def serve(folder: Path, memory_bytes: int, federated: bool) -> None:

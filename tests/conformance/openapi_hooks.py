@@ -5,7 +5,7 @@ from __future__ import annotations
 import schemathesis
 
 
-@schemathesis.serializer("application/sparql-query")
+@schemathesis.serializer("application/sparql-query", "application/sparql-update")
 def query(context: schemathesis.SerializationContext, value: object) -> bytes:
     """A query is sent as it is."""
     return str(value).encode("utf-8", "replace")
