@@ -57,7 +57,6 @@ def main() -> None:
                     page.settle()
                     if name == "home":
                         page.one(".view canvas")
-                    driver.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
                     time.sleep(SETTLED_S)
                     _save(name, driver.get_screenshot_as_png())
 

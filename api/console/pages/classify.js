@@ -9,8 +9,8 @@ import { asked, form, parameters, PARTS } from "../statement.js";
 
 const SAID = { accept: "Likely true", reject: "Likely false", abstain: "Cannot tell" };
 const WHY = {
-  accept: "From this probability on, statements of this relation were true often enough to accept them.",
-  reject: "Down to this probability, statements of this relation were false often enough to reject them.",
+  accept: "Above the upper bound, statements of this relation were true often enough to accept them.",
+  reject: "Below the lower bound, statements of this relation were false often enough to reject them.",
   abstain: "Between the two bounds, neither answer was right often enough on validation data.",
 };
 
