@@ -25,7 +25,8 @@ BROWSER = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which
 DRIVER = os.environ.get("CHROMEDRIVER") or shutil.which("chromedriver")
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars", "--force-color-profile=srgb", "--lang=en",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars",
+    "--force-color-profile=srgb", "--lang=en",
 )  # fmt: skip
 
 

@@ -156,7 +156,7 @@ def test_the_map_names_what_is_pointed_at_and_opens_it(page: Page) -> None:
     page.see("h1", "France")
 
 
-def test_keys_and_settings_open_and_close(page: Page) -> None:
+def test_keys_are_shown_and_settings_kept(page: Page) -> None:
     page.open("#/releases")
     page.see(".release .mark.on", "serving")
     page.press("?")
@@ -164,19 +164,29 @@ def test_keys_and_settings_open_and_close(page: Page) -> None:
     page.press(Keys.ESCAPE)
     page.wait(lambda: not page.all("dialog"))
     page.click("#settings")
-    key = page.one("#key")
-    key.send_keys("secret-key")
     language = page.one("#language")
     language.clear()
     language.send_keys("de")
     page.click("dialog button.main")
-    assert page.driver.execute_script("return [sessionStorage.length, localStorage.getItem('kgservice.key')]") == [
-        1,
-        None,
-    ]
     page.open("#/entity/world:France")
     page.see("h1", "Frankreich")
-    page.driver.execute_script("localStorage.clear(); sessionStorage.clear()")
+    page.driver.execute_script("localStorage.clear()")
+
+
+def test_a_wrong_key_is_told_and_can_be_mended(page: Page) -> None:
+    page.open("#/entity/world:France")
+    page.see("h1", "France")
+    page.click("#settings")
+    page.one("#key").send_keys("no-such-key")
+    page.click("dialog button.main")
+    page.see(".problem button", "Enter a key")
+    kept = page.driver.execute_script("return [sessionStorage.length, localStorage.getItem('kgservice.key')]")
+    assert kept == [1, None]
+    page.click(".problem button")
+    page.one("#key").clear()
+    page.click("dialog button.main")
+    page.see("h1", "France")
+    page.expect_no_fault(but="401")
 
 
 PHONE_PAGES = (
