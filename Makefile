@@ -100,6 +100,9 @@ bench-serve: $(READY)  ## the service under load, beside a bare FastAPI answer a
 bench-enrich: $(READY)  ## missing links found again, wrong ones found, a reviewer who knows the truth, speed
 	$(BIN)/python -m tests.bench.enrich
 
+bench-names: $(READY)  ## names in ten languages, WikiKGE-10: published systems, votes and a combiner
+	$(BIN)/python -m tests.bench.names_wikikge
+
 bench-million: $(READY)  ## a graph of a million entities: memory, speed, does it learn
 	$(BIN)/python -m tests.bench.million
 
