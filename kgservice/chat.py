@@ -94,6 +94,10 @@ class Chat:
         if self._cache:
             self._cache.close()
 
+    def spent(self) -> dict[str, int]:
+        """What was asked, kept and paid."""
+        return {"calls": self.calls, "retries": self.retries, "kept": self.kept, "tokens": self.spent_tokens}
+
     def ask(self, system: str, questions: Sequence[str]) -> list[str | None]:
         """An answer to each question, in order; None where no answer came or the budget was spent, which is logged.
 

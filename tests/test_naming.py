@@ -99,12 +99,9 @@ def test_other_languages_vote_within_a_script(texts: Texts) -> None:
 def test_transliteration_writes_other_scripts(texts: Texts) -> None:
     pytest.importorskip("icu")
     assert Transliteration().candidates(asked(texts, "it"))["name"].to_list() == ["Moskva"]
-    assert sorted(Transliteration().candidates(asked(texts, "ru"))["name"]) == [
-        "Вент'анни",
-        "Москау",
-        "Москоу",
-        "Мосцоу",
-    ]
+    written = Transliteration().candidates(asked(texts, "ru")).sort("name")
+    # "Moscow" and "Moscou" are written alike, "Moskau" is said in two languages.
+    assert written.select("name", "votes").rows() == [("Вент'анни", 2.0), ("Москау", 2.0), ("Мосцоу", 2.0)]
     assert Transliteration().candidates(asked(texts, "zh")).is_empty()
 
 

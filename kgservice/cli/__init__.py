@@ -34,6 +34,7 @@ COMMANDS = {
     "review": ("kgservice.cli.review:review", "Judge what was proposed, and export what was accepted."),
     "add": ("kgservice.cli.changes:add", "Put entities into what is served, without training."),
     "erase": ("kgservice.cli.changes:erase", "Erase entities from what is served, for good."),
+    "names": ("kgservice.cli.names:names", "Propose what entities are called in a language; doubt names they have."),
     "release": ("kgservice.cli.release:release", "List, verify, activate, roll back and purge releases."),
     "serve": ("kgservice.cli.serve:serve", "Serve the current release over REST."),
     "mcp": ("kgservice.cli.mcp:mcp", "Answer an agent over stdin and stdout (MCP)."),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -87,6 +87,10 @@ class Combiner:
         logit = ((x - np.array(self.mean)) / np.array(self.scale)) @ np.array(self.weights) + self.bias
         return np.asarray(1 / (1 + np.exp(-np.clip(logit, -40, 40))))
 
+    def at(self, threshold: float) -> Self:
+        """The same, with the threshold of its proposals."""
+        return replace(self, threshold=threshold)
+
     def save(self, path: Path) -> None:
         """Write JSON."""
         path.write_text(json.dumps({"format": FORMAT_VERSION, **asdict(self)}, ensure_ascii=False), encoding="utf-8")
@@ -103,7 +107,7 @@ class Combiner:
             version = held.pop("format")
             if version != FORMAT_VERSION:
                 raise DataError(f"{path}: a combiner of format {version}, this version reads {FORMAT_VERSION}")
-            lists = {name: tuple(held.pop(name)) for name in ("columns", "mean", "scale", "weights")}
+            lists: dict[str, Any] = {name: tuple(held.pop(name)) for name in ("columns", "mean", "scale", "weights")}
             return cls(**lists, **held)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{path} is not a combiner that was saved here: {error}") from error
@@ -122,13 +126,8 @@ def cross_validated(features: Features, correct: Mask, fold: npt.NDArray[np.int6
     for one in np.unique(fold):
         held_out = np.flatnonzero(fold == one)
         fitted = Combiner.fit(features, correct, np.flatnonzero(fold != one))
-        out[held_out] = fitted.probability(part(features, held_out))
+        out[held_out] = fitted.probability(features.part(held_out))
     return out
-
-
-def part(features: Features, rows: npt.NDArray[np.int64]) -> Features:
-    """The features of some rows."""
-    return Features(features.names[rows], features.columns, features.values[rows])
 
 
 def _form_odds(forms: pl.Series, correct: Mask) -> dict[str, float]:

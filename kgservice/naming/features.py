@@ -21,36 +21,11 @@ NEIGHBOURS: Final = 16
 NEAR: Final = 0.8
 """Names at least so similar speak for each other."""
 
-GENERAL: Final = tuple(
-    [
-        "support",
-        "sources",
-        "forms",
-        "share",
-        "rank",
-        "names",
-        "best",
-        "alone",
-        "similar",
-        "closest",
-        "like_best",
-        "words_like_best",
-        "near",
-        "within",
-        "around",
-        "characters",
-        "words",
-        "relative_length",
-        "digits",
-        "latin",
-        "script",
-        "capital",
-        "bracket",
-        "comma",
-        "spellings",
-        "copied",
-    ]
-)
+GENERAL: Final = (
+    "support", "sources", "forms", "share", "rank", "names", "best", "alone", "similar", "closest", "like_best",
+    "words_like_best", "near", "within", "around", "characters", "words", "relative_length", "digits", "latin",
+    "script", "capital", "bracket", "comma", "spellings", "copied",
+)  # fmt: skip
 """Features that do not depend on which sources there are."""
 
 
@@ -74,6 +49,21 @@ class Features:
         place = {name: at for at, name in enumerate(self.columns)}
         held = np.concatenate([self.values, np.zeros((len(self.values), 1))], axis=1)
         return held[:, [place.get(name, len(place)) for name in columns]]
+
+    def part(self, rows: npt.NDArray[np.int64]) -> Features:
+        """The features of some rows."""
+        return Features(self.names[rows], self.columns, self.values[rows])
+
+
+def stacked(parts: Sequence[Features]) -> Features:
+    """Features of several batches of entities, one after the other, with the columns of all.
+
+    Raises:
+        ValueError: there are no parts.
+    """
+    columns = tuple(dict.fromkeys(name for one in parts for name in one.columns))
+    names = pl.concat([one.names for one in parts])
+    return Features(names, columns, np.concatenate([one.of(columns) for one in parts]))
 
 
 def features(candidates: pl.DataFrame, language: str) -> Features:

@@ -71,4 +71,4 @@ def forms(candidates: pl.DataFrame, language: str) -> pl.DataFrame:
 
 def _derived(names: pl.DataFrame, form: str, name: pl.Expr) -> pl.DataFrame:
     columns = {"name": name, "source": pl.lit(DERIVED + form), "votes": pl.lit(1.0), "primary": pl.lit(False)}
-    return names.select("entity", **columns).cast(dict(CANDIDATES))
+    return names.select("entity", **columns).cast(CANDIDATES)

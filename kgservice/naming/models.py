@@ -160,4 +160,4 @@ def _rows(entities: pl.Series, names: Sequence[Sequence[str]], source: str) -> p
     first = pl.int_range(pl.len()).over("entity") == 0
     return rows.select(
         "entity", "name", pl.lit(source).alias("source"), pl.lit(1.0).alias("votes"), first.alias("primary")
-    ).cast(dict(CANDIDATES))
+    ).cast(CANDIDATES)

@@ -37,15 +37,17 @@ INTO_SCRIPT: Final[Mapping[str, str]] = {
 
 
 class NameSource(Protocol):
-    """Proposes texts.
+    """Proposes texts."""
 
-    Attributes:
-        name: unique among the sources of a run; features are named by it.
-        kinds: what it can be asked for: `LABEL` (names) or `DESCRIPTION`.
-    """
+    @property
+    def name(self) -> str:
+        """Unique among the sources of a run; features are named by it."""
+        ...
 
-    name: str
-    kinds: tuple[TextKind, ...]
+    @property
+    def kinds(self) -> tuple[TextKind, ...]:
+        """What it can be asked for: `LABEL` (names) or `DESCRIPTION`."""
+        ...
 
     def candidates(self, wanted: Wanted) -> pl.DataFrame:
         """Rows of `CANDIDATES` for some of the entities wanted, in any order, with any doubles."""
@@ -119,8 +121,8 @@ def _voted(texts: pl.DataFrame, source: str) -> pl.DataFrame:
             (pl.col("kind") == TextKind.LABEL).any().alias("primary"),
         )
         .select("entity", "name", pl.lit(source).alias("source"), "votes", "primary")
-        .cast(dict(CANDIDATES))
         .collect()
+        .cast(CANDIDATES)
     )
 
 
