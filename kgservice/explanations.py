@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from kgservice.answers import Named, StatementView, Verdict
@@ -118,6 +118,23 @@ class Deletion:
 
 
 @dataclass(frozen=True)
+class ReadPart:
+    """A part of what a model read of the subject to judge the statement.
+
+    Attributes:
+        segment: question, description, hint, visual, neighbour-visual or neighbours.
+        text: what it says, marks in square brackets.
+        fall: how much lower the object's score is without it; None for the question itself.
+        name_fall: the same of the logarithm of the probability that its name is written; None where names are not.
+    """
+
+    segment: str
+    text: str
+    fall: float | None
+    name_fall: float | None
+
+
+@dataclass(frozen=True)
 class Explanation:
     """Why a statement is thought true, or not.
 
@@ -129,6 +146,7 @@ class Explanation:
         alike: entities like its ends that have the same link, the most alike first.
         deletions: facts of its ends, those whose loss lowers the score the most first.
         tested: how many facts were taken away in turn; 0 where the model keeps no vector that facts have shaped.
+        read: what a model that reads contexts has read; empty for others.
     """
 
     verdict: Verdict
@@ -138,3 +156,4 @@ class Explanation:
     alike: list[AlikeLink]
     deletions: list[Deletion]
     tested: int
+    read: list[ReadPart] = field(default_factory=list)

@@ -397,6 +397,10 @@ class TestTraining:
         assert answer.candidates[0].score >= answer.candidates[1].score
         metrics = release.metrics("context")
         assert metrics["test"]["stages"]["sample"]["second"]["count"] > 0
+        why = engine.explain([("ex:child3", "ex:livesIn", "ex:town0")], model="context")[0]
+        assert [part.segment for part in why.read][:2] == ["question", "description"]
+        assert why.read[0].fall is None
+        assert isinstance(why.read[1].fall, float)
         served = engine.model("context")
         names = replace(served, scorer=served.scorer)
         names.scorer.settings = served.scorer.settings.model_copy(update={"answers": "names"})

@@ -63,6 +63,10 @@ def _lines(found: Explanation) -> Iterable[str]:
                 for one in found.deletions
             ],
         ),
+        (
+            "read, and by how much the score falls without it",
+            [f"{'' if one.fall is None else f'{one.fall:+.3f}':>7}  {one.text}" for one in found.read],
+        ),
     ):
         if lines:
             yield f"{title}:"

@@ -22,11 +22,14 @@ from kgservice.explanations import (
     Explanation,
     Link,
     PathStep,
+    ReadPart,
     Rule,
     RuleAtom,
 )
 from kgservice.graph import KnowledgeGraph
 from kgservice.query import QueryBatch, Slot
+from kgservice.scorers.attribution import read_for
+from kgservice.scorers.contextual import ContextScorer
 from kgservice.served import ServedModel
 from kgservice.views import Views
 
@@ -90,7 +93,7 @@ class Explaining:
         shown = ruled[:k]
         walks = [walk if walk.rule is None or walk.rule < k else EvidencePath(walk.steps, None) for walk in walks]
         said = sentence(verdict, walks, shown, alike, taken)
-        return Explanation(verdict, said, walks, shown, alike, taken, tested)
+        return Explanation(verdict, said, walks, shown, alike, taken, tested, _read(served, asked))
 
     def _rules(self, found: paths.Paths, asked: QueryBatch) -> tuple[list[Body], list[rules.Counted]]:
         """What the paths are instances of and other pairs bear out, the most reliable first."""
@@ -196,3 +199,11 @@ class Explaining:
             Deletion(fact, "subject" if falls.of[turn] is Slot.SUBJECT else "object", float(falls.fall[turn]))
             for fact, turn in zip(views, best.tolist(), strict=True)
         ], len(falls.row)
+
+
+def _read(served: ServedModel, asked: QueryBatch) -> list[ReadPart]:
+    """What a model that reads contexts has read, the statement itself left out, and what each part is worth."""
+    if not isinstance(served.scorer, ContextScorer):
+        return []
+    parts = read_for(served.scorer, asked.asking(Slot.OBJECT), asked.object)[0]
+    return [ReadPart(part.segment.value, part.text, part.score, part.log_probability) for part in parts]
