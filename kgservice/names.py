@@ -43,9 +43,9 @@ KG = "https://kgservice.example/ns#"
 IRI = r"[A-Za-z][A-Za-z0-9+.\-]*:[^\x00-\x20<>\"{}|\\^`]+"
 
 
-def iri_of(name: str) -> str:
-    """The IRI that stands for a name: the name itself where it is one."""
-    return name if re.fullmatch(IRI, name) else NAMESPACE + quote(name, safe="")
+def iri_of(name: str, base: str = NAMESPACE) -> str:
+    """The IRI that stands for a name: the name itself where it is one, else what is behind `base`."""
+    return name if re.fullmatch(IRI, name) else base + quote(name, safe="")
 
 
 def name_of(iri: str) -> str:

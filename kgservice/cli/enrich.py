@@ -39,7 +39,7 @@ import click
 @click.option("--per-relation", type=int, help="At most so many of a relation, the most probable first.")
 @click.option("--per-entity", type=int, help="At most so many about a subject.")
 @click.option("--total", type=int, help="At most so many.")
-@click.option("--base", default="urn:kgservice:name:", show_default=True, help="IRIs of names that are none, in RDF.")
+@click.option("--base", default="urn:kgservice:", show_default=True, help="IRIs of names that are none, in RDF.")
 @click.option(
     "--work", type=click.Path(file_okay=False, path_type=Path), help="Folder of the run. [default: in KGSERVICE_HOME]"
 )

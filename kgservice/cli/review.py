@@ -98,7 +98,7 @@ def report(run: str) -> None:
     "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Ends in .nt, .nq or .trig."
 )
 @click.option("--run", help="Of this run; of all by default.")
-@click.option("--base", default="urn:kgservice:name:", show_default=True, help="IRIs of names that are none.")
+@click.option("--base", default="urn:kgservice:", show_default=True, help="IRIs of names that are none.")
 def export(out: Path, run: str | None, base: str) -> None:
     """Write what was accepted: links with the reviewer as source, for `ingest --into`; doubts for `ingest --delete`."""
     from kgservice.enrichment.reviewing import write_accepted

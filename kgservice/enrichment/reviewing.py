@@ -14,8 +14,9 @@ import pyarrow as pa
 
 from kgservice.enrichment.atomic import replacing
 from kgservice.enrichment.links import ranks
-from kgservice.enrichment.writers import KG, PROV, RDF, XSD, Origin
+from kgservice.enrichment.writers import PROV, RDF, XSD, Origin
 from kgservice.errors import InputError
+from kgservice.names import KG
 from kgservice.store.reviews import Review
 
 Floats = npt.NDArray[np.float64]

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as parquet
@@ -23,8 +22,8 @@ from kgservice.enrichment.atomic import replacing
 from kgservice.enrichment.plan import Plan
 from kgservice.enrichment.table import NAMED
 from kgservice.errors import InputError
+from kgservice.names import KG, iri_of
 
-KG = "https://kgservice.example/ns#"
 PROV = "http://www.w3.org/ns/prov#"
 XSD = "http://www.w3.org/2001/XMLSchema#"
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -39,7 +38,6 @@ MISMATCH_COLUMNS = (
 _WIKIDATA = re.compile(
     r"(?:https?://www\.wikidata\.org/(?:entity|prop/direct|wiki/Property:)/?)?(?P<id>[QP][1-9][0-9]*)"
 )
-_IRI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\x00-\x20<>\"{}|^`\\]*")
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ class Origin:
 
     def iri(self, name: str) -> str:
         """A name as an IRI."""
-        return name if _IRI.fullmatch(name) else self.base + quote(name, safe="/")
+        return iri_of(name, self.base)
 
 
 def format_of(path: Path, named: str | None = None) -> str:
