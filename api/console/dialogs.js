@@ -11,6 +11,8 @@ const KEYS = [
   ["c", "Complete"],
   ["l", "Classify"],
   ["m", "Map"],
+  ["j", "Jobs"],
+  ["v", "Review: y right, n wrong, u unsure"],
   ["r", "Releases"],
   ["h", "Home"],
   ["?", "These keys"],

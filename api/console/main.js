@@ -14,9 +14,11 @@ const PAGES = {
   classify: () => import("./pages/classify.js"),
   why: () => import("./pages/why.js"),
   map: () => import("./pages/map.js"),
+  jobs: () => import("./pages/jobs.js"),
+  review: () => import("./pages/review.js"),
   releases: () => import("./pages/releases.js"),
 };
-const LISTED = [["complete", "Complete"], ["classify", "Classify"], ["map", "Map"], ["releases", "Releases"]];
+const LISTED = [["complete", "Complete"], ["classify", "Classify"], ["map", "Map"], ["jobs", "Jobs"], ["review", "Review"], ["releases", "Releases"]];
 
 const main = document.querySelector("#main");
 const finder = document.querySelector("#q");
@@ -82,7 +84,7 @@ document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") event.target.blur();
     return;
   }
-  const jump = { c: "complete", l: "classify", m: "map", r: "releases", h: "home" }[event.key];
+  const jump = { c: "complete", l: "classify", m: "map", j: "jobs", v: "review", r: "releases", h: "home" }[event.key];
   if (event.key === "/") finder.select(), finder.focus();
   else if (event.key === "?") showKeys();
   else if (jump) go(to(jump));

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 from PIL import Image
 
 from kgservice.resources import home as default_home
@@ -36,6 +37,8 @@ SHOTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("why-dark", WHY, {"dark": True, "height": 1000}),
     ("map", "#/map", {}),
     ("map-dark", "#/map", {"dark": True}),
+    ("jobs", "#/jobs/{job}", {"height": 760}),
+    ("review", "#/review?of={job}", {"height": 640}),
     ("releases", "#/releases", {"height": 760}),
     ("phone-entity", "#/entity/world:Croatia", PHONE),
     ("phone-complete", "#/complete?relation=world:memberOf&object=world:European_Union", PHONE),
@@ -49,16 +52,28 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as own:
         shutil.copytree(home / "releases", Path(own) / "releases")
         with serving(Path(own)) as address:
+            job = _job(address)
             for name, hash, options in SHOTS:
                 with browsing(**options) as driver:
                     page = Page(driver, address)
-                    page.open(hash)
+                    page.open(hash.replace("{job}", job))
                     page.see("main :is(h1, .results li)")
                     page.settle()
                     if name == "home":
                         page.one(".view canvas")
                     time.sleep(SETTLED_S)
                     _save(name, driver.get_screenshot_as_png())
+
+
+def _job(address: str) -> str:
+    """The id of an enrichment that is done, some of its proposals in the queue."""
+    with httpx.Client(base_url=address, timeout=60) as client:
+        body = {"relations": ["world:memberOf"], "threshold": 0.3, "total": 200}
+        id = str(client.post("/v1/enrichments", json=body).raise_for_status().json()["id"])
+        while client.get(f"/v1/enrichments/{id}").json()["state"] in ("queued", "running"):
+            time.sleep(0.5)
+        client.post("/v1/reviews", json={"enrichment": id, "count": 50}).raise_for_status()
+    return id
 
 
 def _save(name: str, png: bytes) -> None:

@@ -24,6 +24,8 @@ PAGES = {
     "classify": "#/classify?subject=world:Japan&relation=world:currency&object=world:Japanese_Yen",
     "why": "#/why?subject=world:France&relation=world:memberOf&object=world:European_Union",
     "map": "#/map",
+    "jobs": "#/jobs",
+    "review": "#/review",
     "releases": "#/releases",
     "missing": "#/nowhere",
 }

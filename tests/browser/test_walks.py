@@ -121,6 +121,31 @@ def test_why_opens_from_a_candidate_and_its_picture_is_walked(page: Page) -> Non
     page.wait(lambda: page.hash.startswith("#/entity/"))
 
 
+def test_a_job_is_begun_its_proposals_queued_and_one_reviewed(page: Page, address: str) -> None:
+    page.open("#/jobs")
+    page.see("h1", "Jobs")
+    page.click(".begin .picker input")
+    page.type("shares a border")
+    page.see(".begin .options li[aria-selected=true]")
+    page.press(Keys.ENTER)
+    least = page.one("#least")
+    least.clear()
+    least.send_keys("1")
+    page.click(".begin button.main")
+    WebDriverWait(page.driver, 120).until(lambda _: page.all(".job .mark.on"))
+    page.see(".proposals .triple")
+    page.click("button.main")
+    page.click("[role=status] a")
+    page.see(".review .verdict .big")
+    page.one("#reviewer").send_keys("Ada", Keys.TAB)
+    page.driver.execute_script("document.activeElement.blur()")
+    page.press("n")
+    page.see(".page-review .status", "1 proposal decided, the last one rejected.")
+    page.see(".page-review section:last-child p", "0 accepted, 1 rejected, 0 unsure.")
+    run = page.hash.partition("of=")[2]
+    assert httpx.get(f"{address}/v1/reviews/summary", params={"enrichment": run}).json()["rejected"] == 1
+
+
 def test_an_unknown_name_is_told_its_closest_as_a_link(page: Page) -> None:
     page.open("#/entity/world:Frnace")
     page.see(".problem .lead", "Unknown entity")
@@ -196,6 +221,7 @@ PHONE_PAGES = (
     "#/complete?relation=world:memberOf&object=world:European_Union",
     "#/why?subject=world:France&relation=world:memberOf&object=world:European_Union",
     "#/map",
+    "#/jobs",
     "#/releases",
 )
 
