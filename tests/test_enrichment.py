@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from kgservice import ingestion
 from kgservice.cli import cli
 from kgservice.engine import Engine
+from kgservice.enrichment.calibrating import Examples, RunCalibration
 from kgservice.enrichment.companions import PRIOR, Companions
 from kgservice.enrichment.links import MissingLinks, among, ranks
 from kgservice.enrichment.plan import Plan
@@ -419,3 +420,36 @@ def test_support_is_counted_without_the_statement_itself() -> None:
                 having = sum(facet in held for held in facets.values()) - 1
                 lifts.append(np.log((others + PRIOR * share / 60) / (having + PRIOR)) - np.log(share / 60))
             assert found[row, side] == pytest.approx(np.mean(lifts) if lifts else 0.0)
+
+
+def test_without_validation_nothing_is_called_probable() -> None:
+    m = 40
+    examples = Examples(np.zeros((m, 2)), np.zeros(m, np.int32), np.arange(m), np.zeros(m, bool), np.ones(m))
+    with pytest.raises(DataError, match="of the candidates looked at, the validation split states none"):
+        RunCalibration.fit(examples, ("a", "b"), population="none", label_share=0.5, seed=0)
+
+
+def test_a_calibration_finds_the_probabilities_of_what_is_not_held() -> None:
+    """True ones are held half of the time: what is left over is true as often as is said."""
+    random = np.random.default_rng(0)
+    m = 40_000
+    column = random.normal(size=(m, 1))
+    chance = 1 / (1 + np.exp(3 - 2.5 * column[:, 0]))
+    true = random.random(m) < chance
+    held = true & (random.random(m) < 0.5)
+    of = np.zeros(m, np.int32)
+    made = RunCalibration.fit(
+        Examples(column, of, np.arange(m), held, np.ones(m)), ("a",), population="made", label_share=0.5, seed=0
+    )
+    rest = ~held
+    said = made.probability(column[rest], of[rest])
+    for low in (0.0, 0.2, 0.4, 0.6, 0.8):
+        inside = (said >= low) & (said < low + 0.2)
+        assert true[rest][inside].mean() == pytest.approx(said[inside].mean(), abs=0.05)
+    again = RunCalibration.from_json(json.loads(json.dumps(made.to_json())))
+    np.testing.assert_array_equal(again.probability(column, of), made.probability(column, of))
+    complete = RunCalibration.fit(
+        Examples(column, of, np.arange(m), true, np.ones(m)), ("a",), population="made", label_share=0.1, seed=0
+    )
+    assert complete.label_share is not None
+    assert complete.label_share > 0.9  # all that is true is held: the candidates show it, whatever was assumed

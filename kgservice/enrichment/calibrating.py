@@ -171,7 +171,7 @@ class RunCalibration:
         if not some.held.any() or some.held.all():
             raise DataError(
                 "nothing can be calibrated: of the candidates looked at, the validation split states "
-                f"{'all' if len(some.held) else 'none'}. Build the release from a graph with a validation split, or choose more "
+                f"{'all' if some.held.any() else 'none'}. Build the release from a graph with a validation split, or choose more "
                 "relations."
             )
         random = np.random.default_rng(seed)

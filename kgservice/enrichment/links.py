@@ -26,7 +26,7 @@ from kgservice.enrichment.plan import Plan
 from kgservice.enrichment.scoring import Candidates, Field, entity_table
 from kgservice.enrichment.shapes import Shapes, reversed_too
 from kgservice.enrichment.table import proposals
-from kgservice.errors import InvalidQuestion
+from kgservice.errors import DataError, InvalidQuestion
 from kgservice.evaluation.evidence import LEARNT
 from kgservice.graph import ALL_SPLITS
 from kgservice.query import QueryBatch, Slot
@@ -148,7 +148,10 @@ class MissingLinks:
             DataError: there is nothing to calibrate with.
         """
         if self.calibration is None:
-            examples = Examples.joined(list(self._examples(advance)))
+            parts = list(self._examples(advance))
+            if not parts:
+                raise DataError("no relation of the plan has a plausible question, so that nothing can be calibrated")
+            examples = Examples.joined(parts)
             share = label_share(self.graph, self.plan.completeness)
             names = column_names(list(self.labels))
             self.calibration = RunCalibration.fit(
