@@ -75,14 +75,15 @@ def test_every_format_is_described() -> None:
 
 
 def test_the_figures_are_those_of_the_committed_result() -> None:
-    result = json.loads((RESULTS / "enrich.json").read_text(encoding="utf-8"))["data"]["codex-s"]
+    result = json.loads((RESULTS / "enrich.json").read_text(encoding="utf-8"))["data"]
     rows = re.findall(r"^\| (0\.\d) \| ([\d,]+) \| (0\.\d+) \| (0\.\d+) \| (0\.\d+) \|$", PAGE, flags=re.MULTILINE)
     found = [
         tuple(
             str(one) for one in (target["asked"], f"{target['links']:,}", *(f"{target[name]:.3f}" for name in FIGURES))
         )
-        for target in result["links"]["targets"]
+        for name in ("codex-s", "codex-m")
+        for target in result[name]["links"]["targets"]
     ]
     assert rows == found
-    assert f"AUC {result['errors']['auc']:.3f}" in PAGE
-    assert f"{result['errors']['precision_at_5_percent']:.3f}" in PAGE
+    assert f"AUC {result['codex-s']['errors']['auc']:.3f}" in PAGE
+    assert f"{result['codex-s']['errors']['precision_at_5_percent']:.3f}" in PAGE
