@@ -75,7 +75,6 @@ const x = (node) => MARGIN + ((WIDTH - 2 * MARGIN) * node.layer) / 3;
 export function draw(explanation) {
   const { nodes, edges } = layered(explanation);
   const at = new Map(nodes.map((node) => [node.named.id, node]));
-  const reach = Math.max(1, ...nodes.map((node) => Math.abs(node.row)));
   const top = Math.min(0, ...nodes.map((node) => node.row));
   const height = (Math.max(0, ...nodes.map((node) => node.row)) - top + 1) * ROW + 24;
   const y = (node) => 12 + (node.row - top + 0.5) * ROW;
@@ -90,7 +89,7 @@ export function draw(explanation) {
     const bow = from.end !== to.end && Math.abs(from.row - to.row) > 1 ? (from.end ? 0.3 : 0.7) : null;
     return line(edge, [x(from), y(from)], [x(to), y(to)], { turn, bow }, [breadth(from), breadth(to)], boxes);
   });
-  return h("svg.graph", { viewBox: `0 0 ${WIDTH} ${height}`, role: "group", "aria-label": `What links ${nameOf(explanation.verdict.subject)} and ${nameOf(explanation.verdict.object)}`, "data-reach": reach, onkeydown: (event) => walk(event, nodes, y) },
+  return h("svg.graph", { viewBox: `0 0 ${WIDTH} ${height}`, role: "group", "aria-label": `What links ${nameOf(explanation.verdict.subject)} and ${nameOf(explanation.verdict.object)}`, onkeydown: (event) => walk(event, nodes, y) },
     h("defs", {}, ["path", "asked"].map((kind) => h("marker", { id: `tip-${kind}`, viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto-start-reverse" }, h("path", { d: "M0 .6 7.4 4 0 7.4z", class: `tip ${kind}` })))),
     lines.map((one) => one.curve), lines.map((one) => one.label),
     nodes.map((node) => h("svg:a", { href: to("entity", { id: node.named.id }), class: node.end ? "node end" : "node", "data-id": node.named.id },

@@ -41,14 +41,9 @@ export function tags(types, most = 3) {
     more > 0 && h("span.tag.more", { title: types.slice(most).map(nameOf).join(", ") }, `+${more}`));
 }
 
-const POPULATIONS = {
-  "verified negatives": "among statements that people verified as true or false",
-  "ranked candidates": "among candidates that models ranked",
-};
-
 /** A calibrated probability as a bar and a figure, with what it speaks of. */
 export function probability(value, population) {
-  const told = population ? `Calibrated: of what gets this figure, that share is true (${POPULATIONS[population] ?? population}).` : null;
+  const told = population ? `Calibrated: of what gets this figure, that share is true (among ${population}).` : null;
   return h("span.probability", { title: told },
     h("span.meter", { vars: { "--v": value }, "aria-hidden": "true" }), h("span.figure", {}, percent(value)),
     told && h("span.sr", {}, told));

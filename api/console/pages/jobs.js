@@ -96,7 +96,7 @@ async function results(node, id, signal) {
   }, "Queue a hundred for review");
   const load = async (cursor) => {
     const page = await ask("GET /v1/enrichments/{id}/results", { path: { id }, query: { limit: 50, cursor }, signal });
-    add(list, page.proposals.map((one) => proposal(one, page.kind)));
+    add(list, page.proposals.map((one) => proposal(one)));
     fill(behind, page.next ? h("button", { onclick: () => load(page.next) }, "More") : null);
     return page;
   };
@@ -105,9 +105,9 @@ async function results(node, id, signal) {
     page.total ? h("p.acts", {}, queue, h("a", { href: to("review", { of: id }) }, "Review queue")) : null, told, page.total ? list : empty("Nothing reached the bar."), behind], 8);
 }
 
-function proposal(one, kind) {
+function proposal(one) {
   return h("li", {}, h("span.triple", {}, entity(one.subject, { id: false }), " ", term(one.relation, { id: false }), " ", entity(one.object, { id: false })),
-    probability(one.probability, kind === "errors" ? "that it is wrong" : null),
+    probability(one.probability, null),
     h("a.why", { href: to("why", { subject: one.subject.id, relation: one.relation.id, object: one.object.id }), "aria-label": `Why: ${nameOf(one.subject)} ${nameOf(one.relation)} ${nameOf(one.object)}` }, "why?"));
 }
 
