@@ -80,12 +80,30 @@ def test_missing_names_are_proposed_with_probabilities(graph: Path, tmp_path: Pa
     assert told["proposals"] == {"written": found.height, "left_out": 0}
 
 
+def test_entities_with_a_label_get_aliases(graph: Path, tmp_path: Path) -> None:
+    options = ("--language", "it", "--source", "languages", "--votes", "1", "--most", "5")
+    run(graph, *options, "--aliases", "--out", tmp_path / "all.csv")
+    run(graph, *options, "--out", tmp_path / "some.csv")
+    every, some = pl.read_csv(tmp_path / "all.csv"), pl.read_csv(tmp_path / "some.csv")
+    assert every.filter(pl.col("kind") == "label").rows() == some.filter(pl.col("kind") == "label").rows()
+    assert every["entity"].n_unique() == ENTITIES
+    assert some["entity"].n_unique() == ENTITIES - NAMED
+
+
 def test_batches_give_what_the_whole_gives(graph: Path, tmp_path: Path) -> None:
     kept = tmp_path / "combiner.json"
     run(graph, "--language", "it", "--source", "languages", "--out", tmp_path / "a.csv", "--save-combiner", kept)
     same = ("--language", "it", "--source", "languages", "--combiner", kept)
     run(graph, *same, "--out", tmp_path / "b.csv", "--batch", "7")
     assert (tmp_path / "b.csv").read_bytes() == (tmp_path / "a.csv").read_bytes()
+    table = tmp_path / "some.tsv"
+    iris = [f"http://www.wikidata.org/entity/Q{1000 + entity}" for entity in range(0, ENTITIES, 3)]
+    pl.DataFrame({"entity": iris, "name": [f"nome {iri[-4:]}" for iri in iris]}).write_csv(table, separator="\t")
+    for name, batch in (("c", "7"), ("d", "5000")):
+        options = ("--source", f"file:{table}", "--votes", "1", "--out", tmp_path / f"{name}.csv", "--batch", batch)
+        run(graph, "--language", "it", *options)
+    assert (tmp_path / "c.csv").read_bytes() == (tmp_path / "d.csv").read_bytes()
+    assert pl.read_csv(tmp_path / "c.csv").height == len(range(NAMED, ENTITIES, 3))
 
 
 def test_wrong_names_are_doubted(graph: Path, tmp_path: Path) -> None:

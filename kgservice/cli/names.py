@@ -34,6 +34,8 @@ import click
 )
 @click.option("--min-probability", type=click.FloatRange(0, 1), help="Propose from here on; the best F1's by default.")
 @click.option("--most", type=click.IntRange(1, 100), default=3, show_default=True, help="Names of an entity.")
+@click.option("--aliases", is_flag=True, help="Propose aliases for entities that have a label, too.")
+@click.option("--doubt-below", type=click.FloatRange(0, 1), help="Doubt names below; the best F1's by default.")
 @click.option("--votes", type=click.FloatRange(0), help="Learn nothing: propose what has so many votes.")
 @click.option("--combiner", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Use a saved one.")
 @click.option("--save-combiner", type=click.Path(dir_okay=False, path_type=Path), help="Keep what was learnt.")
@@ -66,6 +68,8 @@ def names(
     verdicts: Path | None,
     min_probability: float | None,
     most: int,
+    aliases: bool,
+    doubt_below: float | None,
     votes: float | None,
     combiner: Path | None,
     save_combiner: Path | None,
@@ -94,7 +98,7 @@ def names(
         open_graph(graph, mirror),
         build(sources or ("languages", "transliteration"), Spending(key, budget_tokens, cache)),
         Settings(
-            language, TextKind.LABEL if kind == "names" else TextKind.DESCRIPTION, most, min_probability,
+            language, TextKind.LABEL if kind == "names" else TextKind.DESCRIPTION, most, aliases, min_probability, doubt_below,
             2.0 if votes is None else votes, learn_from, seed=seed, batch=batch,
         ),
         count_only=votes is not None, base=base,

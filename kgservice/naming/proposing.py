@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pyarrow.compute as pc
 
 from kgservice.errors import InputError
 from kgservice.graph import KnowledgeGraph
@@ -50,7 +51,9 @@ class Settings:
         language: code of the language.
         kind: `LABEL` for labels and aliases, or `DESCRIPTION`.
         most: proposals for one entity at most.
+        aliases: also propose aliases for entities that have a label.
         min_probability: proposed from here on; None for the threshold of the best F1 of coverage.
+        doubt_below: a name is doubted below this probability; None for the threshold of the best F1 of the precision task.
         votes: without a combiner, and for descriptions: proposed from so many votes on.
         learn_from: entities that a combiner learns from at most.
         folds: of the cross-validation.
@@ -61,7 +64,9 @@ class Settings:
     language: str
     kind: TextKind = TextKind.LABEL
     most: int = 3
+    aliases: bool = False
     min_probability: float | None = None
+    doubt_below: float | None = None
     votes: float = 2.0
     learn_from: int = 20_000
     folds: int = 5
@@ -97,16 +102,15 @@ class Naming:
                 f"none of the sources {', '.join(source.name for source in sources)} proposes {settings.kind.name.lower()}s. "
                 "Descriptions come of files, endpoints and translation models."
             )
-        owner = graph.texts.owner
-        language = (
-            np.asarray(graph.texts.language.to_pandas() == settings.language) if len(owner) else np.zeros(0, bool)
-        )
-        kinds = NAMES if settings.kind == TextKind.LABEL else (settings.kind,)
-        first = NAMES[0] if settings.kind == TextKind.LABEL else settings.kind
-        self.named: Ids = np.unique(owner[language & np.isin(graph.texts.kind, kinds)])
-        labelled = np.unique(owner[language & (graph.texts.kind == first)])
-        self.lacking: Ids = np.setdiff1d(np.unique(owner), labelled).astype(np.int32)
+        texts, kinds = graph.texts, NAMES if settings.kind == TextKind.LABEL else (settings.kind,)
+        spoken = pc.equal(texts.language, settings.language).to_numpy(zero_copy_only=False).astype(bool)
+        self.named: Ids = np.unique(texts.owner[spoken & np.isin(texts.kind, kinds)])
+        """Entities with a name (or description) in the language."""
+        told = np.unique(texts.owner)
+        self.lacking: Ids = np.setdiff1d(told, np.unique(texts.owner[spoken & (texts.kind == settings.kind)]))
         """Entities with texts, but no label (or description) in the language."""
+        self.asked: Ids = told if settings.aliases and settings.kind == TextKind.LABEL else self.lacking
+        """Entities that texts are proposed for."""
 
     def learn(self, advance: Callable[[int], object] = lambda _: None) -> Learnt:
         """Fit a combiner to the entities that have names in the language.
@@ -153,7 +157,7 @@ class Naming:
             advance: called with the number of entities done.
         """
         settings, describing = self.settings, self.settings.kind == TextKind.DESCRIPTION
-        for ids in batches(self.lacking, settings.batch):
+        for ids in batches(self.asked, settings.batch):
             table = self._features(ids, advance)
             names = _likely(table, None if describing else combiner)
             least = settings.min_probability
@@ -167,11 +171,9 @@ class Naming:
                 "entity", "probability", "support", "key", descending=[False, True, True, False], nulls_last=True
             )
             rank = pl.int_range(pl.len()).over("entity")
-            kind = (
-                pl.lit("description")
-                if describing
-                else pl.when(rank == 0).then(pl.lit("label")).otherwise(pl.lit("alias"))
-            )
+            lacks = pl.col("entity").is_in(np.intersect1d(ids, self.lacking, assume_unique=True).tolist())
+            name = pl.when((rank == 0) & lacks).then(pl.lit("label")).otherwise(pl.lit("alias"))
+            kind = pl.lit("description") if describing else name
             yield self._told(ranked.with_columns(kind=kind, rank=rank + 1).filter(pl.col("rank") <= settings.most))
 
     def doubts(
@@ -187,8 +189,7 @@ class Naming:
         Raises:
             InputError: there is too little to learn from, or verdicts name no entity of the graph.
         """
-        held = self._names(self.named)
-        judged = self._swapped(held) if verdicts is None else self._judged(verdicts)
+        judged = self._swapped() if verdicts is None else self._judged(verdicts)
         if judged["entity"].n_unique() < LEAST_TO_LEARN:
             raise InputError(
                 f"names of {judged['entity'].n_unique():,} entities are judged, {LEAST_TO_LEARN} are needed to learn from"
@@ -207,14 +208,15 @@ class Naming:
             "calibration_error": scoring.expected_calibration_error(probability, right),
         }  # fmt: skip
         combiner = Combiner.fit(taught, right)
-        least = threshold if self.settings.min_probability is None else self.settings.min_probability
+        least = threshold if self.settings.doubt_below is None else self.settings.doubt_below
         found = []
         for ids in batches(self.named, self.settings.batch):
-            asked = self._asked(held.filter(pl.col("entity").is_in(ids.tolist())), advance)
-            found.append(_likely(asked, combiner).filter(pl.col("probability") < least))
+            held = self._names(ids)
+            kinds = held.sort("kind").unique(["entity", "key"], keep="first").select("entity", "key", "kind")
+            doubted = _likely(self._asked(held, advance), combiner).filter(pl.col("probability") < least)
+            found.append(doubted.join(kinds, on=["entity", "key"]))
         rows = pl.concat(found)
-        kinds = held.select("entity", "key", "kind").unique(["entity", "key"], keep="first", maintain_order=True)
-        ranked = rows.join(kinds, on=["entity", "key"]).sort("probability", "entity", "key")
+        ranked = rows.sort("probability", "entity", "key")
         kind = pl.when(pl.col("kind") == TextKind.LABEL).then(pl.lit("label")).otherwise(pl.lit("alias"))
         return self._told(ranked.with_columns(kind=kind, rank=pl.int_range(pl.len()) + 1)), figures
 
@@ -266,12 +268,12 @@ class Naming:
         drawn = np.random.default_rng(self.settings.seed).choice(ids, self.settings.learn_from, replace=False)
         return np.sort(drawn)
 
-    def _swapped(self, held: pl.DataFrame) -> pl.DataFrame:
-        """The names of some entities, and as many that other entities bear."""
-        some = held.filter(pl.col("entity").is_in(self._drawn(self.named).tolist()))
+    def _swapped(self) -> pl.DataFrame:
+        """The names of some entities, and as many that others of them bear."""
+        some = self._names(self._drawn(self.named))
         moved = np.random.default_rng(self.settings.seed).permutation(some.height)
         wrong = some.with_columns(name=some["name"].gather(moved), key=some["key"].gather(moved))
-        wrong = wrong.join(held.select("entity", "key").unique(), on=["entity", "key"], how="anti")
+        wrong = wrong.join(some.select("entity", "key").unique(), on=["entity", "key"], how="anti")
         return pl.concat([some.with_columns(correct=True), wrong.with_columns(correct=False)])
 
     def _judged(self, verdicts: pl.DataFrame) -> pl.DataFrame:
@@ -282,17 +284,13 @@ class Naming:
         ids = pl.DataFrame(
             {"iri": iris, "id": self.graph.entities.ids(iris.to_list())}, schema_overrides={"id": pl.Int32}
         )
-        held = (
-            self._names(self.named)
-            .select("entity", "key", "primary")
-            .group_by("entity", "key")
-            .agg(pl.col("primary").any())
-        )
+        ids = ids.filter(pl.col("id") >= 0)
+        held = self._names(ids["id"].to_numpy()).group_by("entity", "key").agg(pl.col("primary").any())
         name = tidied(pl.col("name"))
         correct = pl.col("correct").cast(pl.String).str.to_lowercase().is_in(["true", "1", "accept"])
         return (
             verdicts.with_columns(pl.col("entity").cast(pl.String))
-            .join(ids.filter(pl.col("id") >= 0), left_on="entity", right_on="iri")
+            .join(ids, left_on="entity", right_on="iri")
             .select(pl.col("id").alias("entity"), name.alias("name"), key(name).alias("key"), correct.alias("correct"))
             .join(held, on=["entity", "key"], how="left")
             .with_columns(pl.col("primary").fill_null(False))

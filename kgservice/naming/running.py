@@ -76,7 +76,7 @@ class Run:
         chosen = self._combiner(naming, combiner, lines)
         if save is not None and chosen is not None:
             chosen.save(save)
-        with _bar("proposing", len(naming.lacking)) as advance:
+        with _bar("proposing", len(naming.asked)) as advance:
             written = write_names(naming.propose(chosen, advance), out, self._origin(doubts=False))
         self.told["proposals"] = written
         lines.append(f"{written['written']:,} proposed, {written['left_out']:,} that the format cannot say: {out}")

@@ -163,7 +163,7 @@ class CandidateFile:
 
     def candidates(self, wanted: Wanted) -> pl.DataFrame:
         """See `NameSource.candidates`."""
-        rows = self._rows.lazy()
+        rows = _stretch(self._rows, wanted).lazy()
         if self._has_language:
             rows = rows.filter(pl.col("language") == wanted.language)
         describes = (pl.col("kind") == "description") if self._has_kind else pl.lit(False)
@@ -206,7 +206,8 @@ class SitelinkTitles:
     def candidates(self, wanted: Wanted) -> pl.DataFrame:
         """See `NameSource.candidates`."""
         return (
-            self._rows.lazy()
+            _stretch(self._rows, wanted)
+            .lazy()
             .filter(pl.col("language") == wanted.language)
             .join(wanted.iri_of().lazy(), left_on="entity", right_on="iri", suffix="_id")
             .select(
@@ -215,6 +216,15 @@ class SitelinkTitles:
             )
             .collect()
         )  # fmt: skip
+
+
+def _stretch(rows: pl.DataFrame, wanted: Wanted) -> pl.DataFrame:
+    """The rows, sorted by entity, between the first and the last entity wanted; a batch reads its part of a large file."""
+    if not wanted.iris:
+        return rows.clear()
+    first = rows["entity"].search_sorted(min(wanted.iris), side="left")
+    last = rows["entity"].search_sorted(max(wanted.iris), side="right")
+    return rows.slice(int(first), int(last) - int(first))
 
 
 def read_table(path: Path) -> pl.DataFrame:
