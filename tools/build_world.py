@@ -41,6 +41,10 @@ def gather() -> World:
     return world
 
 
+KEPT = frozenset({"flags.jsonl"})
+"""Files beside that are not made of packages: what flags show, by `kgservice caption`."""
+
+
 def build() -> dict[str, str]:
     """The files of `data/world/`: name → text."""
     world = gather()
@@ -55,7 +59,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="only compare; exit with 1 where the files differ")
     options = parser.parse_args()
     written = build()
-    present = {path.name for path in FOLDER.iterdir()} if FOLDER.is_dir() else set()
+    present = {path.name for path in FOLDER.iterdir()} - KEPT if FOLDER.is_dir() else set()
     stale = sorted(present - set(written))
     for name, text in sorted(written.items()):
         path = FOLDER / name
