@@ -200,9 +200,9 @@ SYMMETRIC_OR_STRAIGHT = {"distmult", "transe", "nfe1", "nfe1-mean", "nfe1-spread
     "extra", [{}, {"n3": 0.001, "relation_prediction": 0.1, "label_smoothing": 0.1, "averaging": 0.5}]
 )
 def test_every_scorer_learns_the_ring(name: str, extra: dict[str, object]) -> None:
-    if name in ("hyperformer", "stare") or name.startswith(("blp", "bi-encoder")):
+    if name in ("hyperformer", "stare", "context") or name.startswith(("blp", "bi-encoder")):
         extra = {**extra, "optimizer": "adam", "learning_rate": 0.01, "epochs": 60}
-    if name in ("stare", "bi-encoder"):
+    if name in ("stare", "bi-encoder", "context"):
         extra = {**extra, "relation_prediction": 0.0}
     graph = ring()
     width = 9 if name == "nfe2" else 8
@@ -213,7 +213,8 @@ def test_every_scorer_learns_the_ring(name: str, extra: dict[str, object]) -> No
     before = rank(scorer, graph, Split.TRAIN).figures()["mrr"]
     history = fit(scorer, graph, chosen.training)
     # A symmetric scorer cannot tell forward from back, and equal steps or stretches along lines never close a ring.
-    floor = 0.4 if name in SYMMETRIC_OR_STRAIGHT else 0.8
+    # A reader of contexts is never shown the fact that it is asked for.
+    floor = 0.4 if name in SYMMETRIC_OR_STRAIGHT else 0.25 if name == "context" else 0.8
     assert rank(scorer, graph, Split.TRAIN).figures()["mrr"] > max(floor, before)
     assert history.epochs[-1].loss < history.epochs[0].loss
 
