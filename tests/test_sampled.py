@@ -128,8 +128,9 @@ def test_adagrad_by_rows_equals_a_dense_reference() -> None:
     assert optimizer.state[table]["sum"].shape == (6,)
 
 
-WITH_ROWS = [name for name in sorted(scorers.SCORERS) if name != "stare" and not name.startswith(("blp", "bi-encoder"))]
-"""StarE's rows meet in messages, a text scorer has none."""
+WITHOUT = ("stare", "context", "blp", "bi-encoder")
+WITH_ROWS = [name for name in sorted(scorers.SCORERS) if not name.startswith(WITHOUT)]
+"""StarE's rows meet in messages, readers of texts and of contexts have none."""
 
 
 @pytest.mark.parametrize("name", WITH_ROWS)
