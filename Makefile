@@ -29,7 +29,7 @@ cards: $(READY)  ## regenerate models/*.md from committed results
 
 test-postgresql: $(READY)  ## what the service keeps, over a PostgreSQL server of its own
 	$(BIN)/pip install --quiet 'psycopg[binary]>=3.2'
-	tools/with_postgresql.sh $(BIN)/pytest tests/test_database.py
+	tools/with_postgresql.sh $(BIN)/pytest tests/test_database.py tests/test_jobs.py -k postgresql
 
 test-milvus: $(READY)  ## the index contract over a Milvus server, in an environment of its own: it brings another FAISS
 	$(PYTHON) -m venv .venv-milvus && .venv-milvus/bin/pip install --quiet milvus-lite pymilvus

@@ -123,7 +123,10 @@ class Chat:
             BudgetSpent: nothing was asked.
             ChatFailed: the server refuses, or all attempts failed.
         """
-        messages = [{"role": "system", "content": system}, {"role": "user", "content": question}]
+        return self.say([{"role": "system", "content": system}, {"role": "user", "content": question}])
+
+    def say(self, messages: Sequence[dict[str, Any]]) -> str:
+        """The answer to a conversation, which may hold images; kept and raising as `answer`."""
         body = {
             "model": self.settings.model, "messages": messages, "temperature": 0, "max_tokens": self.settings.answer_tokens,
         }  # fmt: skip

@@ -24,17 +24,16 @@ REQUEST = {"relations": ["world:officialLanguage"], "models": ["complex"], "thre
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def jobs(request: pytest.FixtureRequest, tmp_path: Path) -> Jobs:
+def jobs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Jobs]:
     """Over SQLite, and over PostgreSQL where an address of one is given."""
-    url = os.environ.get("KGSERVICE_TEST_POSTGRESQL")
-    if request.param == "sqlite":
-        return Jobs(open_database(tmp_path))
-    if not url:
-        pytest.skip("KGSERVICE_TEST_POSTGRESQL names no database")
-    engine = open_database(tmp_path, url)
+    url = os.environ.get("KGSERVICE_TEST_DATABASE_URL")
+    if request.param == "postgresql" and not url:
+        pytest.skip("KGSERVICE_TEST_DATABASE_URL names no PostgreSQL database")
+    engine = open_database(tmp_path, url if request.param == "postgresql" else None)
     with engine.begin() as connection:
         connection.execute(JOBS.delete())
-    return Jobs(engine)
+    yield Jobs(engine)
+    engine.dispose()
 
 
 def test_a_job_goes_from_queued_to_done(jobs: Jobs) -> None:

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import base64
-import logging
-import random
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
+from kgservice import chat
 from kgservice.captioning import CaptioningFailed, Picture, one_line, prompt
+from kgservice.chat import Chat, ChatSettings
 
-logger = logging.getLogger(__name__)
-
-WAITED_ON = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
-"""Statuses after which the same call may succeed."""
-MAX_WAIT_S = 60.0
 IMAGE_TOKENS = 800
 """What an image is taken to cost before a first answer says it."""
 MEDIA_TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif", b"RIFF": "image/webp"}
@@ -63,14 +56,36 @@ class Endpoint:
     prompted = True
 
     def __init__(self, settings: EndpointSettings, wait: Callable[[float], None] = time.sleep) -> None:
-        import httpx
-
-        self.settings, self.at_once, self._wait = settings, settings.at_once, wait
+        self.settings, self.at_once = settings, settings.at_once
         self.fingerprint = f"endpoint {settings.model} {settings.words}"
-        self.spent_tokens = self.calls = self.retries = 0
-        self._lock = threading.Lock()
-        headers = {"Authorization": f"Bearer {settings.key}"} if settings.key else {}
-        self._client = httpx.Client(timeout=settings.timeout_s, headers=headers)
+        self._chat = Chat(
+            ChatSettings(
+                settings.url,
+                settings.model,
+                settings.key,
+                timeout_s=settings.timeout_s,
+                attempts=settings.attempts,
+                at_once=settings.at_once,
+                budget_tokens=settings.budget_tokens,
+                answer_tokens=4 * settings.words,
+            ),
+            wait,
+        )
+
+    @property
+    def spent_tokens(self) -> int:
+        """Of all answers so far."""
+        return self._chat.spent_tokens
+
+    @property
+    def calls(self) -> int:
+        """Made so far, repeated ones too."""
+        return self._chat.calls
+
+    @property
+    def retries(self) -> int:
+        """Calls that repeated one."""
+        return self._chat.retries
 
     def caption(self, picture: Picture) -> str:
         """See `Captioner.caption`.
@@ -88,75 +103,13 @@ class Endpoint:
             raise CaptioningFailed(f"{picture.path} is neither PNG, JPEG, GIF nor WebP")
         question = prompt(picture, self.settings.words)
         shown = f"data:{kind};base64,{base64.b64encode(image).decode()}"
-        body = {
-            "model": self.settings.model,
-            "max_tokens": 4 * self.settings.words,
-            "temperature": 0,
-            "messages": [
-                {
-                    "role": "user",
-                    "content": [
-                        {"type": "text", "text": question},
-                        {"type": "image_url", "image_url": {"url": shown}},
-                    ],
-                }
-            ],
-        }
-        return self._asked(body, picture)
-
-    def _asked(self, body: dict[str, Any], picture: Picture) -> str:
-        import httpx
-
-        settings, what = self.settings, f"{picture.path.name} of {picture.entity}"
-        reason = ""
-        for attempt in range(settings.attempts):
-            self._check_budget()
-            pause = min(MAX_WAIT_S, 2.0**attempt * (0.5 + random.random() / 2))
-            try:
-                with self._lock:
-                    self.calls += 1
-                    self.retries += attempt > 0
-                answer = self._client.post(f"{settings.url.rstrip('/')}/chat/completions", json=body)
-            except httpx.TimeoutException:
-                reason = f"no answer within {settings.timeout_s:g} s"
-            except httpx.TransportError as error:
-                reason = f"no connection: {type(error).__name__}"
-            else:
-                if answer.status_code == 200:
-                    if (text := self._read(answer)) is not None:
-                        return text
-                    reason = "an answer that is no chat completion"
-                elif answer.status_code in WAITED_ON:
-                    reason = f"status {answer.status_code}"
-                    pause = min(MAX_WAIT_S, _asked_to_wait(answer.headers.get("retry-after"), pause))
-                else:
-                    # What the server says may repeat the key that was sent: the status alone is told.
-                    raise CaptioningFailed(f"{settings.url} refuses {what}: status {answer.status_code}")
-            logger.info("captioning %s: %s, attempt %d of %d", what, reason, attempt + 1, settings.attempts)
-            if attempt + 1 < settings.attempts:
-                self._wait(pause)
-        raise CaptioningFailed(
-            f"{settings.url} gives no caption of {what} after {settings.attempts} attempts: {reason}"
-        )
-
-    def _read(self, answer: Any) -> str | None:
-        """The text of an answer, its cost counted; None where it is malformed."""
+        content = [{"type": "text", "text": question}, {"type": "image_url", "image_url": {"url": shown}}]
         try:
-            content = answer.json()
-            text = content["choices"][0]["message"]["content"]
-            used = content.get("usage", {}).get("total_tokens", IMAGE_TOKENS)
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-            return None
-        if not isinstance(text, str) or not isinstance(used, int):
-            return None
-        with self._lock:
-            self.spent_tokens += used
-        return one_line(text)
-
-    def _check_budget(self) -> None:
-        budget = self.settings.budget_tokens
-        if budget is not None and self.spent_tokens >= budget:
-            raise BudgetSpent(f"the budget of {budget:,} tokens is spent: {self.spent_tokens:,} were used")
+            return one_line(self._chat.say([{"role": "user", "content": content}]))
+        except chat.BudgetSpent as error:
+            raise BudgetSpent(str(error)) from error
+        except chat.ChatFailed as error:
+            raise CaptioningFailed(f"no caption of {picture.path.name} of {picture.entity}: {error}") from error
 
     def estimate_tokens(self, calls: int) -> int:
         """What so many calls will cost, by those made so far."""
@@ -167,11 +120,3 @@ class Endpoint:
 
 class BudgetSpent(CaptioningFailed):
     """No more calls may be made; what was captioned is kept."""
-
-
-def _asked_to_wait(header: str | None, pause: float) -> float:
-    """Seconds that a `Retry-After` asks for; a date is waited for like nothing said."""
-    try:
-        return max(0.0, float(header)) if header else pause
-    except ValueError:
-        return pause
