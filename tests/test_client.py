@@ -8,17 +8,13 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
 import httpx
 import pytest
-import uvicorn
 
 from kgservice.answers import Answer, Pair, Question, Statement
 from kgservice.client import AsyncClient, Client, Patience, Refused, Unreachable
@@ -26,28 +22,12 @@ from kgservice.engine import Engine
 from kgservice.errors import DataError, Erased, InvalidQuestion, KGServiceError, UnknownEntity, UnknownModel
 from kgservice.records import EntityRecord
 from kgservice.release import ReleaseStore
-from kgservice.server.app import open_app
-from kgservice.server.settings import ServerSettings
 from kgservice.store.keys import Keys, Scope
+from tests.serving import serving
 
 ROOT = Path(__file__).resolve().parent.parent
 MCP = {"Accept": "application/json, text/event-stream"}
 QUESTION = Question("world:France", "world:borders")
-
-
-@contextmanager
-def served(home: Path) -> Iterator[str]:
-    """The address of a server over the current release of a home."""
-    server = uvicorn.Server(uvicorn.Config(open_app(ServerSettings(home=home)), log_config=None, access_log=False))
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        while not server.started:
-            time.sleep(0.02)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(10)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +35,7 @@ def address(release_store: ReleaseStore, tmp_path_factory: pytest.TempPathFactor
     """Over a copy: some tests put and erase."""
     home = tmp_path_factory.mktemp("client")
     shutil.copytree(release_store.folder, home / "releases")
-    with served(home) as address:
+    with serving(home) as address:
         yield address
 
 
@@ -241,7 +221,7 @@ def test_every_door_takes_a_key_where_keys_are_asked_for(release_store: ReleaseS
         (Scope.READ, "POST", "/mcp", {"json": {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}, "headers": MCP}),
         (Scope.WRITE, "POST", "/sparql/update", {"data": {"update": update}}),
     ]
-    with served(tmp_path) as address, httpx.Client(base_url=address) as http:
+    with serving(tmp_path) as address, httpx.Client(base_url=address) as http:
         for scope, method, path, sent in doors:
             assert http.request(method, path, **sent).status_code == 401, path
             for key, text in texts.items():

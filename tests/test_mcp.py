@@ -5,10 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import socket
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +14,6 @@ import anyio
 import httpx
 import orjson
 import pytest
-import uvicorn
 from mcp import Client, StdioServerParameters
 from starlette.testclient import TestClient
 
@@ -26,6 +22,7 @@ from kgservice.engine import Engine
 from kgservice.release import ReleaseStore
 from kgservice.server.app import open_app
 from kgservice.server.settings import ServerSettings
+from tests.serving import serving
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = {"search", "get", "complete", "classify", "explain", "sparql"}
@@ -47,16 +44,8 @@ def home(release_store: ReleaseStore, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="module")
 def address(home: Path) -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(open_app(ServerSettings(home=home)), log_config=None, access_log=False))
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        while not server.started:
-            time.sleep(0.02)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}/mcp"
-        server.should_exit = True
-        thread.join(10)
+    with serving(home) as address:
+        yield f"{address}/mcp"
 
 
 @pytest.fixture(scope="module")

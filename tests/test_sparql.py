@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import json
 import shutil
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +16,6 @@ import httpx
 import numpy as np
 import pytest
 import rdflib
-import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
@@ -35,6 +33,7 @@ from kgservice.server.negotiation import preferred
 from kgservice.server.settings import ServerSettings
 from kgservice.sparql.dataset import blocks
 from kgservice.sparql.syntax import services, tokens
+from tests.serving import serving
 
 WORLD = "https://kgservice.example/world/"
 JSON, XML = "application/sparql-results+json", "application/sparql-results+xml"
@@ -512,16 +511,8 @@ def test_an_update_puts_entities(release_store: ReleaseStore, tmp_path: Path) ->
 
 @pytest.fixture(scope="module")
 def address(home: Path) -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(open_app(ServerSettings(home=home)), log_config=None, access_log=False))
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        while not server.started:
-            time.sleep(0.02)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}/sparql"
-        server.should_exit = True
-        thread.join(10)
+    with serving(home) as address:
+        yield f"{address}/sparql"
 
 
 def test_sparqlwrapper(address: str) -> None:

@@ -11,7 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.conformance.serving import sample_release, serving
+from tests.conformance.serving import sample_release
+from tests.serving import serving
 
 CHECKS = (
     "not_a_server_error",

@@ -30,7 +30,8 @@ import numpy as np
 from kgservice.engine import Engine
 from kgservice.release import ReleaseStore
 from tests.bench import machine
-from tests.conformance.serving import sample_release, serving
+from tests.conformance.serving import sample_release
+from tests.serving import serving
 
 ROWS, SEED = 200, 3
 RESULT = Path(__file__).with_name("openrefine.json")
