@@ -421,16 +421,16 @@ def test_a_query_that_needs_too_much_memory(home: Path) -> None:
 
 
 def test_too_many_queries_wait(home: Path) -> None:
-    settings = ServerSettings(home=home, sparql_timeout_s=1, sparql_workers=1, sparql_max_waiting=0)
+    settings = ServerSettings(home=home, sparql_timeout_s=3, sparql_workers=1, sparql_max_waiting=0)
     with TestClient(open_app(settings)) as client:
         ask(client, EURO)
         with ThreadPoolExecutor(1) as pool:
             endless = pool.submit(client.get, "/sparql", params={"query": ENDLESS})
-            time.sleep(0.4)
+            time.sleep(1)
             response = client.get("/sparql", params={"query": EURO})
             refused(response, 503, "overloaded", "0 queries are waiting already")
-            assert response.headers["retry-after"] == "1"
-            refused(endless.result(), 422, "query-too-long", "took longer than 1 s")
+            assert int(response.headers["retry-after"]) >= 1
+            refused(endless.result(), 422, "query-too-long", "took longer than 3 s")
 
 
 # What is put and erased
