@@ -14,7 +14,7 @@ def fast_bfloat16(device: str) -> bool:
     """True on a GPU that multiplies bfloat16, and on a processor where a product of matrices proves faster in it.
 
     Processors that promise the same instructions differ: with AMX bfloat16 is about six times float32, with AVX-512's own
-    bfloat16 five times on one maker's and half on another's, without either hundreds of times slower. So it is asked first whether
+    bfloat16 five times on one maker's and half on another's, without either hundreds of times slower. So it is asked first if
     there are instructions at all, then a product is timed, which takes a few milliseconds, once a process.
 
     Args:
