@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kgservice.graph import KnowledgeGraph
-from kgservice.literals import XSD, Literal
-from kgservice.names import iri_of, name_of
-from kgservice.statements import Split
-from kgservice.texts import TextKind
+from kgservice.graph.literals import XSD, Literal
+from kgservice.graph.names import iri_of, name_of
+from kgservice.graph.statements import Split
+from kgservice.graph.texts import TextKind
 
 if TYPE_CHECKING:
     import networkx

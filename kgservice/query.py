@@ -9,8 +9,8 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
+from kgservice.arrays.ragged import Ragged
 from kgservice.errors import InvalidQuestion
-from kgservice.ragged import Ragged
 
 Ids = npt.NDArray[np.int32]
 

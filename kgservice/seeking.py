@@ -7,9 +7,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from kgservice.arrays.ragged import Ragged
 from kgservice.index import Found, Searcher
 from kgservice.query import QueryBatch, Slot
-from kgservice.ragged import Ragged
 from kgservice.scorers.base import VectorScorer
 from kgservice.scorers.stages import SecondStage, least_change
 

@@ -19,11 +19,11 @@ from kgservice.audit.relations import SUPPORT
 from kgservice.cli import cli
 from kgservice.errors import InputError
 from kgservice.graph import KnowledgeGraph
-from kgservice.splits import random_split
-from kgservice.statements import Split, StatementTable
-from kgservice.texts import TextKind, Texts
-from kgservice.types import Types
-from kgservice.vocabulary import Vocabulary
+from kgservice.graph.splits import random_split
+from kgservice.graph.statements import Split, StatementTable
+from kgservice.graph.texts import TextKind, Texts
+from kgservice.graph.types import Types
+from kgservice.graph.vocabulary import Vocabulary
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "splits-and-audit.md"
 

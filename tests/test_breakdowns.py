@@ -11,7 +11,6 @@ import torch
 
 from kgservice import datasets
 from kgservice.audit import audit
-from kgservice.card import model_card
 from kgservice.evaluation.baselines import MostFrequent, random_figures
 from kgservice.evaluation.breakdowns import (
     UNTRAINED,
@@ -26,12 +25,13 @@ from kgservice.evaluation.breakdowns import (
 from kgservice.evaluation.intervals import bootstrap, clusters
 from kgservice.evaluation.ranking import HITS, Ranks, rank
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.splits import random_split
+from kgservice.graph.statements import Split, StatementTable
+from kgservice.graph.vocabulary import Vocabulary
 from kgservice.query import QueryBatch
 from kgservice.recipe import Recipe
+from kgservice.release.card import model_card
 from kgservice.scorers.base import Scorer
-from kgservice.splits import random_split
-from kgservice.statements import Split, StatementTable
-from kgservice.vocabulary import Vocabulary
 
 RESULTS = Path(__file__).parent / "bench" / "results"
 

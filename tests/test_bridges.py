@@ -6,8 +6,8 @@ import pytest
 import rdflib
 
 from kgservice import bridges, ingestion
-from kgservice.statements import Split
-from kgservice.texts import TextKind
+from kgservice.graph.statements import Split
+from kgservice.graph.texts import TextKind
 
 TURTLE = """@prefix : <http://x/> . @prefix rdfs: <http://www.w3.org/2000/01/rdf-schema#> .
 :a :p :b {| :since "2000"^^<http://www.w3.org/2001/XMLSchema#gYear> ; :by :c |} ; a :T ; rdfs:label "A"@en, "Ä"@de .

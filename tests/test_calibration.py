@@ -19,9 +19,9 @@ from kgservice.evaluation.calibration import Calibration, _folds, figures
 from kgservice.evaluation.evidence import COLUMNS, evidence, statement_scores
 from kgservice.evaluation.maps import LogisticMap
 from kgservice.evaluation.populations import calibrate_classification, completion_feature, corrupted, grade
+from kgservice.graph.statements import Split, StatementTable
 from kgservice.query import QueryBatch, Slot
 from kgservice.recipe import ModelSettings
-from kgservice.statements import Split, StatementTable
 from tests.test_ranking import made_graph
 
 

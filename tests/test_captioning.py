@@ -32,10 +32,10 @@ from kgservice.captioning.endpoint import BudgetSpent, Endpoint, EndpointSetting
 from kgservice.captioning.images import Image as EntityImage
 from kgservice.captioning.images import of_table
 from kgservice.captioning.job import caption, with_captions
-from kgservice.captions import ANY, Captions
 from kgservice.cli import cli
 from kgservice.errors import InputError
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.captions import ANY, Captions
 
 KEY = "sk-never-to-be-seen"
 
@@ -380,7 +380,7 @@ class TestCaptions:
         assert Captions().rows([1], [1]).tolist() == [-1]
 
     def test_what_is_erased_has_none(self, family: KnowledgeGraph) -> None:
-        from kgservice.erasing import without
+        from kgservice.graph.erasing import without
 
         graph = replace(family, captions=Captions.build([0, 1, 2], [ANY] * 3, ["a", "b", "c"]))
         kept, _ = without(graph, np.array([1], np.int32))

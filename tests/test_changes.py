@@ -20,12 +20,12 @@ from click.testing import CliRunner
 from starlette.testclient import TestClient
 
 from kgservice.answers import Question
+from kgservice.answers.records import EntityRecord
 from kgservice.cli import cli
 from kgservice.engine import Engine, open_engine
 from kgservice.errors import Erased, InvalidQuestion, UnknownEntity, UnknownRelation
 from kgservice.pipeline import build, purge
 from kgservice.recipe import Recipe
-from kgservice.records import EntityRecord
 from kgservice.release import ReleaseStore
 from kgservice.server.app import open_app
 from kgservice.server.settings import ServerSettings

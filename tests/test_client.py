@@ -17,10 +17,10 @@ import httpx
 import pytest
 
 from kgservice.answers import Answer, Pair, Question, Statement
+from kgservice.answers.records import EntityRecord
 from kgservice.client import AsyncClient, Client, Patience, Refused, Unreachable
 from kgservice.engine import Engine
 from kgservice.errors import DataError, Erased, InvalidQuestion, KGServiceError, UnknownEntity, UnknownModel
-from kgservice.records import EntityRecord
 from kgservice.release import ReleaseStore
 from kgservice.store.keys import Keys, Scope
 from tests.serving import serving

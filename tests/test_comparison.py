@@ -19,10 +19,10 @@ from kgservice.evaluation.comparison import SHOWN, compare
 from kgservice.evaluation.rank_table import COLUMNS, RankTable
 from kgservice.evaluation.ranking import rank
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.splits import random_split
+from kgservice.graph.statements import Split, StatementTable
+from kgservice.graph.vocabulary import Vocabulary
 from kgservice.scorers.bilinear import ComplEx
-from kgservice.splits import random_split
-from kgservice.statements import Split, StatementTable
-from kgservice.vocabulary import Vocabulary
 from tests.conftest import family_recipe
 
 HEADER = "\t".join(COLUMNS)

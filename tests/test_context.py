@@ -17,15 +17,17 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 from kgservice import ingestion, pipeline
 from kgservice.answers import Question
-from kgservice.captions import ANY, Captions
+from kgservice.arrays.ragged import Ragged
 from kgservice.contexts import ContextBuilder, Neighbourhood, Segment, Trie, train_tokenizer, unique_names
 from kgservice.contexts.tokens import END, PAD, SPECIALS, encoded
 from kgservice.contexts.wording import Plan, Wording, Words, tokenizer_of
 from kgservice.engine import Engine
 from kgservice.errors import DataError, InputError
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.captions import ANY, Captions
+from kgservice.graph.splits import random_split
+from kgservice.graph.statements import Split
 from kgservice.query import QueryBatch, Slot
-from kgservice.ragged import Ragged
 from kgservice.recipe import ModelSettings, Recipe
 from kgservice.release import ReleaseStore
 from kgservice.scorers import build
@@ -33,8 +35,6 @@ from kgservice.scorers.attribution import read_for
 from kgservice.scorers.contextual import ContextScorer
 from kgservice.scorers.generation import Generator, Memory, Names
 from kgservice.seeking import seek
-from kgservice.splits import random_split
-from kgservice.statements import Split
 
 
 @pytest.fixture(scope="module")
@@ -128,8 +128,8 @@ class TestBuilder:
         """Two relations: one decides the answer, the other says nothing."""
         import pyarrow as pa
 
-        from kgservice.statements import StatementTable
-        from kgservice.vocabulary import Vocabulary
+        from kgservice.graph.statements import StatementTable
+        from kgservice.graph.vocabulary import Vocabulary
 
         random = np.random.default_rng(0)
         entity = np.arange(200)
@@ -247,9 +247,9 @@ class TestNames:
     def test_shared_names_are_told_apart_by_description_then_by_id(self) -> None:
         import pyarrow as pa
 
-        from kgservice.statements import StatementTable
-        from kgservice.texts import Texts
-        from kgservice.vocabulary import Vocabulary
+        from kgservice.graph.statements import StatementTable
+        from kgservice.graph.texts import Texts
+        from kgservice.graph.vocabulary import Vocabulary
 
         count = 10_000
         vocabulary = Vocabulary.build([f"http://x/Q{place:05}" for place in range(count + 2)])

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kgservice import datasets, downloads, resources
-from kgservice.datasets import Manifest
-from kgservice.downloads import Download, fetch_file
+from kgservice import datasets, resources
+from kgservice.datasets import Manifest, downloads
+from kgservice.datasets.downloads import Download, fetch_file
 from kgservice.errors import DataError, RecipeError, UnknownDataset
+from kgservice.graph.statements import Split
+from kgservice.graph.texts import TextKind
+from kgservice.graph.withholding import stating_types
 from kgservice.readers import FORMATS
-from kgservice.statements import Split
-from kgservice.texts import TextKind
-from kgservice.withholding import stating_types
 
 MIRROR = os.environ.get("KGSERVICE_DATA_MIRROR")
 needs_mirror = pytest.mark.skipif(not MIRROR, reason="set KGSERVICE_DATA_MIRROR to a folder of the public data sets")

@@ -11,10 +11,10 @@ from scipy.optimize import linprog
 
 from kgservice import pipeline, scorers
 from kgservice.errors import RecipeError
+from kgservice.graph.statements import Split
 from kgservice.query import QueryBatch
 from kgservice.recipe import DistilSettings, Recipe
 from kgservice.scorers.base import Logits
-from kgservice.statements import Split
 from kgservice.training import distillation
 from kgservice.training.distillation import distilled
 from kgservice.training.loop import fit

@@ -14,9 +14,9 @@ import click
 import pytest
 
 from kgservice.cli.ingest import ingest
+from kgservice.graph.literals import XSD
 from kgservice.ingestion.account import REASONS
 from kgservice.ingestion.page import KEPT_WORDS, NOTE_WORDS
-from kgservice.literals import XSD
 from kgservice.readers import FORMATS, wikibase
 from kgservice.readers.options import TEXT_PREDICATES
 from kgservice.resources import share

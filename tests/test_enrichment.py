@@ -32,11 +32,11 @@ from kgservice.enrichment.writers import format_of, write_proposals
 from kgservice.errors import DataError, InputError, InvalidQuestion, UnknownRelation
 from kgservice.evaluation.evidence import LEARNT
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.statements import Split, StatementTable
+from kgservice.graph.types import Types
+from kgservice.graph.vocabulary import Vocabulary
 from kgservice.query import QueryBatch
 from kgservice.release import ReleaseStore
-from kgservice.statements import Split, StatementTable
-from kgservice.types import Types
-from kgservice.vocabulary import Vocabulary
 
 RELATIONS = ("world:borders", "world:officialLanguage")
 

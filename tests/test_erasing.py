@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kgservice import ingestion
-from kgservice.erasing import without
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.erasing import without
 
 
 def said(graph: KnowledgeGraph) -> set[str]:

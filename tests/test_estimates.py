@@ -20,14 +20,14 @@ from kgservice.answers import Estimate, Pair, Question
 from kgservice.cli import cli
 from kgservice.engine import Engine
 from kgservice.errors import DataError, InvalidQuestion
-from kgservice.estimates import FEWEST, MOST, Estimated, Estimates, Known, _drawn, conformal, median_residuals
 from kgservice.graph import KnowledgeGraph
-from kgservice.literals import XSD, Literals
+from kgservice.graph.literals import XSD, Literals
+from kgservice.graph.statements import StatementTable
+from kgservice.graph.vocabulary import Vocabulary
+from kgservice.heads.estimates import FEWEST, MOST, Estimated, Estimates, Known, _drawn, conformal, median_residuals
 from kgservice.release import ReleaseStore
 from kgservice.server.app import open_app
 from kgservice.server.settings import ServerSettings
-from kgservice.statements import StatementTable
-from kgservice.vocabulary import Vocabulary
 
 Floats = npt.NDArray[np.float64]
 DOCS = (Path(__file__).resolve().parent.parent / "docs" / "estimates.md").read_text(encoding="utf-8")

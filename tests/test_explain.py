@@ -25,14 +25,14 @@ from kgservice.errors import InvalidQuestion
 from kgservice.explain import Explanation, Link, paths, picture, rules
 from kgservice.explain.adjacency import Adjacency
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.statements import Split, StatementTable
+from kgservice.graph.vocabulary import Vocabulary
 from kgservice.recipe import Recipe
-from kgservice.refining import guess_of, partition, refined
 from kgservice.release import ReleaseStore
+from kgservice.scorers.refining import guess_of, partition, refined
 from kgservice.server.app import create_app
 from kgservice.server.settings import ServerSettings
 from kgservice.similarity import Metric
-from kgservice.statements import Split, StatementTable
-from kgservice.vocabulary import Vocabulary
 
 N, R = 7, 2
 Triples = list[tuple[int, int, int]]

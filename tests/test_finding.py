@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from kgservice import pipeline
-from kgservice.cursors import Cursor
+from kgservice.answers.cursors import Cursor
 from kgservice.engine import Engine
 from kgservice.errors import InvalidQuestion, UnknownEntity, UnknownRelation
 from kgservice.release import ReleaseStore

@@ -14,12 +14,12 @@ from kgservice.answers import Question
 from kgservice.engine import Engine
 from kgservice.evaluation.ranking import rank
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.statements import Split, StatementTable
+from kgservice.graph.vocabulary import Vocabulary
 from kgservice.query import QueryBatch
 from kgservice.recipe import ModelSettings
 from kgservice.scorers.flow import SPREAD_FLOOR, Flow
-from kgservice.statements import Split, StatementTable
 from kgservice.training.loop import fit
-from kgservice.vocabulary import Vocabulary
 from tests.conftest import family_recipe
 
 N, R, WIDTH = 7, 3, 12

@@ -17,15 +17,15 @@ from starlette.testclient import TestClient
 
 from kgservice.answers import Question
 from kgservice.cli import cli
-from kgservice.differences import difference, questions_of
 from kgservice.engine import Engine
+from kgservice.engine.differences import difference, questions_of
 from kgservice.errors import InvalidQuestion
 from kgservice.index.selection import Best
 from kgservice.release import ReleaseStore
+from kgservice.release.stacking import Stacker
 from kgservice.server.app import create_app, open_app
 from kgservice.server.lines import ARROW, NDJSON
 from kgservice.server.settings import ServerSettings
-from kgservice.stacking import Stacker
 from tests.test_server import own_store, sibling
 
 __all__ = ["own_store"]

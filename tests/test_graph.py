@@ -5,16 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kgservice.arrays.ragged import Ragged
 from kgservice.errors import GraphError
 from kgservice.graph import ALL_SPLITS, KnowledgeGraph
+from kgservice.graph.literals import XSD, Literal, Literals
+from kgservice.graph.statements import Split, StatementTable
+from kgservice.graph.texts import TextKind
+from kgservice.graph.types import Types
+from kgservice.graph.vocabulary import Vocabulary
 from kgservice.ingestion import GraphBuilder
-from kgservice.literals import XSD, Literal, Literals
 from kgservice.query import QueryBatch, Slot
-from kgservice.ragged import Ragged
-from kgservice.statements import Split, StatementTable
-from kgservice.texts import TextKind
-from kgservice.types import Types
-from kgservice.vocabulary import Vocabulary
 
 ID = st.integers(0, 3)
 ROWS = st.lists(

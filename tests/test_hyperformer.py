@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from kgservice import scorers
+from kgservice.arrays.ragged import Ragged
 from kgservice.evaluation.ranking import rank
 from kgservice.graph import KnowledgeGraph
-from kgservice.literals import XSD, Literal, Literals
+from kgservice.graph.literals import XSD, Literal, Literals
+from kgservice.graph.statements import Split, StatementTable
+from kgservice.graph.vocabulary import Vocabulary
 from kgservice.query import QueryBatch, Slot
-from kgservice.ragged import Ragged
 from kgservice.recipe import ModelSettings
 from kgservice.scorers.composition import compose
 from kgservice.scorers.context import MASKED, NOTHING, NUMBER, OTHER, Context
@@ -21,13 +23,11 @@ from kgservice.scorers.hyperformer import HyperFormer, Interaction
 from kgservice.scorers.scales import KNOTS, Scales
 from kgservice.scorers.stare import Edges, Messages
 from kgservice.scorers.transformer import Experts, Transformer, dropout, taken
-from kgservice.statements import Split, StatementTable
 from kgservice.training.loop import fit
 from kgservice.training.objectives import Workspace
 from kgservice.training.questions import Questions
 from kgservice.training.sharding import Shards
 from kgservice.training.step import BatchLoss, steps_of
-from kgservice.vocabulary import Vocabulary
 
 N, R = 30, 6
 Pairs = list[list[tuple[int, int]]]

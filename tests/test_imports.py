@@ -24,10 +24,10 @@ from kgservice.answers import Question
 from kgservice.engine import Engine
 from kgservice.errors import DataError, RecipeError
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.statements import StatementTable
+from kgservice.graph.vocabulary import Vocabulary
 from kgservice.query import QueryBatch
 from kgservice.recipe import ModelSettings, Recipe
-from kgservice.statements import StatementTable
-from kgservice.vocabulary import Vocabulary
 
 ENTITIES, RELATIONS = ["d", "a", "e", "c", "b"], ["works", "knows", "born"]  # the order of the files, not of the graph
 D = 3

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kgservice import index as indexes
+from kgservice.arrays.ragged import Ragged
 from kgservice.errors import DataError, RecipeError
 from kgservice.index import ExactIndex, LayeredIndex
 from kgservice.index import exact as exact_module
-from kgservice.ragged import Ragged
 
 SPECS = ["exact", "Flat", "IVF8,Flat", "HNSW16", "IVF8,SQ8", "PCA8,Flat"]
 if os.environ.get("KGSERVICE_MILVUS_URL"):  # `make test-milvus` starts a server

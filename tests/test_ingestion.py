@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from kgservice import ingestion
 from kgservice.errors import InputError, MalformedStatement
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.literals import XSD
+from kgservice.graph.texts import TextKind
 from kgservice.ingestion import Sizes, assembly, chunks, terms
-from kgservice.literals import XSD
 from kgservice.readers.lines import read_lines
 from kgservice.readers.options import RDF, RDFS, SKOS, ReadOptions, text_predicates
-from kgservice.texts import TextKind
 
 Named = dict[str, Counter[Any]]
 

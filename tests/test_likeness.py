@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from kgservice import pipeline
+from kgservice.arrays.layers import Layers
 from kgservice.engine import Engine
 from kgservice.engine.likeness import _nearest
 from kgservice.errors import InvalidQuestion, UnknownEntity, UnknownModel
-from kgservice.layers import Layers
 from kgservice.release import ReleaseStore
 from kgservice.server.app import create_app
 from kgservice.server.settings import ServerSettings

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kgservice.literals import XSD, Literal, Literals
-from kgservice.statements import StatementTable
-from kgservice.vocabulary import Vocabulary
+from kgservice.graph.literals import XSD, Literal, Literals
+from kgservice.graph.statements import StatementTable
+from kgservice.graph.vocabulary import Vocabulary
 
 LEXICAL = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 

@@ -22,15 +22,15 @@ from kgservice.chat import BudgetSpent, Chat, ChatFailed, ChatSettings
 from kgservice.cli.names import names
 from kgservice.errors import InputError
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.statements import StatementTable
+from kgservice.graph.texts import TextKind, Texts
+from kgservice.graph.vocabulary import Vocabulary
 from kgservice.naming.candidates import wanted
 from kgservice.naming.models import ChatSource, TranslationModel, names_in
 from kgservice.naming.proposing import Naming, Settings
 from kgservice.naming.registry import SOURCES, build
 from kgservice.naming.sources import OtherLanguages
 from kgservice.naming.writing import KG, RDF
-from kgservice.statements import StatementTable
-from kgservice.texts import TextKind, Texts
-from kgservice.vocabulary import Vocabulary
 
 ENTITIES, NAMED = 300, 240
 LABEL = "http://www.w3.org/2000/01/rdf-schema#label"

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kgservice.errors import DataError, InputError
+from kgservice.graph.texts import TextKind, Texts
 from kgservice.naming import scoring
 from kgservice.naming.candidates import CANDIDATES, Wanted, tidy, wanted
 from kgservice.naming.combiner import Combiner, cross_validated, folds
@@ -20,7 +21,6 @@ from kgservice.naming.features import features
 from kgservice.naming.forms import forms
 from kgservice.naming.normalising import form, in_script, key
 from kgservice.naming.sources import CandidateFile, OtherLanguages, SitelinkTitles, Transliteration
-from kgservice.texts import TextKind, Texts
 
 ROWS = (
     (0, TextKind.LABEL, "en", "Moscow"),

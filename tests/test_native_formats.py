@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from kgservice.errors import DataError, MalformedStatement
+from kgservice.graph.statements import Split
 from kgservice.ingestion import read
 from kgservice.readers import FORMATS, BatchBuilder, ReadOptions, format_of
 from kgservice.readers.companions import Companion, add_companions
 from kgservice.readers.sources import Source
-from kgservice.statements import Split
 
 NATIVE = ("benchmark", "hynt", "nary", "openke", "wd50k", "wikipeople")
 XSD = "http://www.w3.org/2001/XMLSchema#"

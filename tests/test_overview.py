@@ -143,9 +143,9 @@ def test_once_computes_once_for_all_who_wait_and_again_after_a_failure() -> None
 
 
 def test_a_map_of_alike_vectors_is_refused(engine: Engine) -> None:
+    from kgservice.arrays.layers import Layers
     from kgservice.engine.mapping import entity_map
     from kgservice.errors import InvalidQuestion
-    from kgservice.layers import Layers
 
     served = engine.model()
     flat = dataclasses.replace(served, vectors=Layers.of(served.vectors.base * 0))

@@ -19,15 +19,15 @@ from kgservice.cli.perturb import COPIES
 from kgservice.errors import InputError
 from kgservice.evaluation.ranking import rank
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.statements import Split, StatementTable
+from kgservice.graph.texts import TextKind, Texts
+from kgservice.graph.types import Types
+from kgservice.graph.vocabulary import Vocabulary
 from kgservice.perturbation import Copy, Replaced, perturb
 from kgservice.perturbation.mentions import Mentions, replace_mentions
 from kgservice.perturbation.strings import exchanged, strings_like
 from kgservice.pipeline import learn
 from kgservice.recipe import Recipe
-from kgservice.statements import Split, StatementTable
-from kgservice.texts import TextKind, Texts
-from kgservice.types import Types
-from kgservice.vocabulary import Vocabulary
 
 LABEL, ALIAS, DESCRIPTION = TextKind
 DOCS = Path(__file__).resolve().parent.parent / "docs"

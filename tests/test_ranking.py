@@ -15,16 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kgservice import datasets
+from kgservice.arrays.ragged import Ragged
 from kgservice.evaluation import counting, products
 from kgservice.evaluation.ranking import rank
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.statements import Split, StatementTable
+from kgservice.graph.vocabulary import Vocabulary
 from kgservice.query import QueryBatch, Slot
-from kgservice.ragged import Ragged
 from kgservice.scorers.base import EmbeddingScorer
 from kgservice.scorers.bilinear import ComplEx
 from kgservice.scorers.translation import TransE
-from kgservice.statements import Split, StatementTable
-from kgservice.vocabulary import Vocabulary
 
 
 class TableScorer:

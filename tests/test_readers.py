@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from kgservice import ingestion, readers
 from kgservice.errors import DataError, InputError, MalformedStatement
-from kgservice.literals import XSD, Literal
+from kgservice.graph.literals import XSD, Literal
+from kgservice.graph.statements import Split
+from kgservice.graph.texts import TextKind
 from kgservice.readers.options import RDF, ReadOptions
-from kgservice.statements import Split
-from kgservice.texts import TextKind
 
 PREFIXES = """@prefix : <http://x/> .
 @prefix rdf: <http://www.w3.org/1999/02/22-rdf-syntax-ns#> .

@@ -148,7 +148,7 @@ def test_every_recipe_that_comes_with_kgservice_is_read(path: Path) -> None:
 def test_full_sized_recipes_tried_small(path: Path, mirror: Path, tmp_path: Path) -> None:
     """All their settings go together and learn, on some statements and a narrow table."""
     from kgservice import datasets, pipeline
-    from kgservice.statements import Split
+    from kgservice.graph.statements import Split
 
     recipe = Recipe.load(path)
     graph = datasets.load(recipe.graph.dataset, mirror)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kgservice.refining import FIRMNESS, partition, refined
+from kgservice.scorers.refining import FIRMNESS, partition, refined
 from kgservice.similarity import Metric
 
 

@@ -17,11 +17,11 @@ from kgservice.evaluation.report import ModelReport, write_report
 from kgservice.evaluation.report.map import LABELS_PER_TYPE, map_groups, map_labels
 from kgservice.evaluation.report.tables import BARS, relation_rows
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.statements import Split, StatementTable
+from kgservice.graph.texts import TextKind, Texts
+from kgservice.graph.types import Types
+from kgservice.graph.vocabulary import Vocabulary
 from kgservice.recipe import ModelSettings
-from kgservice.statements import Split, StatementTable
-from kgservice.texts import TextKind, Texts
-from kgservice.types import Types
-from kgservice.vocabulary import Vocabulary
 
 SECTIONS = ["figures", "learning", "ranks", "relations", "parts", "calibration", "numbers", "map", "graph", "origin"]
 HOSTILE = [

@@ -10,9 +10,9 @@ import torch
 from kgservice import datasets, scorers
 from kgservice.errors import RecipeError
 from kgservice.evaluation.ranking import rank
+from kgservice.graph.statements import Split
 from kgservice.recipe import ModelSettings, TransformerSettings
 from kgservice.scorers.base import Logits
-from kgservice.statements import Split
 from kgservice.training.loop import fit
 from kgservice.training.objectives import Workspace, softmax
 from kgservice.training.optimizers import RowAdagrad

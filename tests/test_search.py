@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from kgservice.encoders import TextEncoder, open_encoder
 from kgservice.errors import DataError, InputError, InvalidQuestion
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.statements import StatementTable
+from kgservice.graph.texts import TextKind, Texts
+from kgservice.graph.types import Types
+from kgservice.graph.vocabulary import Vocabulary, local_name
 from kgservice.search import EntitySearch, Hits
 from kgservice.search.dense import nearest
 from kgservice.search.folding import fold
-from kgservice.statements import StatementTable
-from kgservice.texts import TextKind, Texts
-from kgservice.types import Types
-from kgservice.vocabulary import Vocabulary, local_name
 
 # id: (type, links, English description, {language: [label, alias, ...]})
 WORLD: dict[str, tuple[str, int, str, dict[str, list[str]]]] = {

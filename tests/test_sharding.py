@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from kgservice import scorers
 from kgservice.errors import RecipeError
 from kgservice.evaluation.ranking import rank
-from kgservice.statements import Split
+from kgservice.graph.statements import Split
 from kgservice.training.checkpoint import Checkpoint
 from kgservice.training.loop import fit
 from kgservice.training.sharding import Shards
@@ -30,7 +30,7 @@ from pathlib import Path
 from kgservice import scorers
 from kgservice.evaluation.ranking import rank
 from kgservice.recipe import ModelSettings
-from kgservice.statements import Split
+from kgservice.graph.statements import Split
 from kgservice.training import loop, sharding
 from tests.test_training import ring
 

@@ -25,8 +25,8 @@ from kgservice.bridges import to_rdflib
 from kgservice.engine import Engine
 from kgservice.errors import RecipeError
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.names import KG
 from kgservice.ingestion import ingest
-from kgservice.names import KG
 from kgservice.release import ReleaseStore
 from kgservice.server.app import open_app
 from kgservice.server.negotiation import preferred

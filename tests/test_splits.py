@@ -10,10 +10,10 @@ from kgservice import datasets
 from kgservice.cli import cli
 from kgservice.errors import InputError
 from kgservice.graph import KnowledgeGraph
-from kgservice.literals import XSD, Literal, Literals
-from kgservice.splits import inductive_split, random_split, statement_times, temporal_split
-from kgservice.statements import Split, StatementTable
-from kgservice.vocabulary import Vocabulary
+from kgservice.graph.literals import XSD, Literal, Literals
+from kgservice.graph.splits import inductive_split, random_split, statement_times, temporal_split
+from kgservice.graph.statements import Split, StatementTable
+from kgservice.graph.vocabulary import Vocabulary
 
 
 def graph_of(m=2000, n=60, r=5, seed=0, qualified=True):

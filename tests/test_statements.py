@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kgservice.arrays.ragged import offsets_of
 from kgservice.errors import GraphError
-from kgservice.ragged import offsets_of
-from kgservice.statements import Split, StatementTable
+from kgservice.graph.statements import Split, StatementTable
 
 ID = st.integers(0, 3)
 PAIRS = st.lists(st.tuples(ID, st.integers(-3, 3)), max_size=3)

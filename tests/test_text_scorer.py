@@ -8,22 +8,22 @@ import torch
 
 from kgservice import scorers
 from kgservice.answers import Described, Question
-from kgservice.describing import described
 from kgservice.encoders import DEFAULT_ENCODER, encoded_width, open_encoder
+from kgservice.encoders.describing import described
 from kgservice.encoders.words import WordEncoder
 from kgservice.engine import Engine
 from kgservice.errors import KGServiceError, RecipeError
 from kgservice.evaluation.ranking import rank
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.statements import Split, StatementTable
+from kgservice.graph.texts import TextKind, Texts
+from kgservice.graph.vocabulary import Vocabulary
 from kgservice.pipeline import build
 from kgservice.query import QueryBatch
 from kgservice.recipe import ModelSettings, Recipe
 from kgservice.recipe.template import Template
 from kgservice.scorers.text import TextScorer
-from kgservice.statements import Split, StatementTable
-from kgservice.texts import TextKind, Texts
 from kgservice.training.loop import fit
-from kgservice.vocabulary import Vocabulary
 
 COUNTRIES = ["France", "Spain", "Italy", "Japan"]
 SCHEMA = "http://www.w3.org/2000/01/rdf-schema#"

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kgservice.texts import FALLBACK_LANGUAGES, TextKind, Texts
+from kgservice.graph.texts import FALLBACK_LANGUAGES, TextKind, Texts
 
 ROWS = st.lists(
     st.tuples(

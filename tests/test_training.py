@@ -21,16 +21,16 @@ from kgservice import scorers
 from kgservice.errors import TrainingDiverged
 from kgservice.evaluation.ranking import rank
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.statements import Split, StatementTable
+from kgservice.graph.texts import TextKind, Texts
+from kgservice.graph.vocabulary import Vocabulary
 from kgservice.recipe import ModelSettings, TextSettings
 from kgservice.scorers.base import Logits
-from kgservice.statements import Split, StatementTable
-from kgservice.texts import TextKind, Texts
 from kgservice.training.checkpoint import Checkpoint
 from kgservice.training.loop import fit
 from kgservice.training.objectives import OBJECTIVES, Positives, Workspace, softmax
 from kgservice.training.questions import Questions
 from kgservice.training.step import DenseStep
-from kgservice.vocabulary import Vocabulary
 from tests.conftest import family_recipe
 
 TRAIN = (Split.TRAIN,)

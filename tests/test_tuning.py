@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from kgservice import pipeline, tuning
+from kgservice import pipeline
 from kgservice.cli import cli
 from kgservice.errors import DataError, RecipeError, TrainingDiverged, UnknownModel
 from kgservice.graph import KnowledgeGraph
-from kgservice.pipeline import learning
+from kgservice.graph.statements import Split
+from kgservice.pipeline import learning, tuning
+from kgservice.pipeline.tuning import Search, Trial, tune
 from kgservice.recipe import ModelSettings, Range, Recipe
-from kgservice.statements import Split
-from kgservice.tuning import Search, Trial, tune
 
 SPACE = {
     "training.learning_rate": Range(low=0.01, high=1, log=True),

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kgservice.arrays.ragged import Ragged, offsets_of
 from kgservice.engine import Engine
 from kgservice.errors import DataError, InvalidQuestion, UnknownEntity, UnknownModel
-from kgservice.ragged import Ragged, offsets_of
+from kgservice.heads.types import FEWEST, TypeHead, figures, truth_of
 from kgservice.release import ReleaseStore
-from kgservice.type_head import FEWEST, TypeHead, figures, truth_of
 from tests.bench.paired import Outcome, compare
 
 

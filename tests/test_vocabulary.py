@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kgservice.vocabulary import Vocabulary
+from kgservice.graph.vocabulary import Vocabulary
 
 NAMES = st.lists(st.text(max_size=6).filter(lambda s: s.isprintable()), max_size=30)
 

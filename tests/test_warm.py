@@ -15,14 +15,14 @@ from kgservice.cli import cli
 from kgservice.errors import RecipeError
 from kgservice.evaluation.ranking import rank
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.splits import random_split
+from kgservice.graph.statements import Split, StatementTable
+from kgservice.graph.vocabulary import Vocabulary
 from kgservice.recipe import ModelSettings
 from kgservice.release import ReleaseStore
 from kgservice.scorers.base import VectorScorer
-from kgservice.splits import random_split
-from kgservice.statements import Split, StatementTable
 from kgservice.training.loop import fit
 from kgservice.training.warm import WarmStart, warm_start
-from kgservice.vocabulary import Vocabulary
 from tests.conftest import family_recipe
 from tests.test_training import ring, settings
 

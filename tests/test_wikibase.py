@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kgservice.literals import QUANTITY, TIME, XSD, Literal
+from kgservice.graph.literals import QUANTITY, TIME, XSD, Literal
 from kgservice.readers import wikibase
 from kgservice.readers.wikibase import ENTITY
 

@@ -18,12 +18,12 @@ import pyoxigraph as ox
 import pytest
 
 from kgservice.errors import MalformedStatement
-from kgservice.literals import WIKIBASE, XSD
+from kgservice.graph.literals import WIKIBASE, XSD
+from kgservice.graph.statements import Rank
+from kgservice.graph.texts import TextKind
 from kgservice.readers import wikibase, wikidata
 from kgservice.readers.batch import Batch, Owner
 from kgservice.readers.options import ReadOptions
-from kgservice.statements import Rank
-from kgservice.texts import TextKind
 
 ALL = ReadOptions(include_deprecated=True)
 LABEL = "http://www.w3.org/2000/01/rdf-schema#label"

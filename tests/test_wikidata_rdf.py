@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from kgservice import ingestion
-from kgservice.names import Names
+from kgservice.graph.names import Names
+from kgservice.graph.views import Views
 from kgservice.readers.options import ReadOptions
-from kgservice.views import Views
 
 SITELINKS = "http://wikiba.se/ontology#sitelinks"
 PAIRS = ["Q1", "Q42", "Q182397", "Q120248304", "Q17948861", "Q51605722"]

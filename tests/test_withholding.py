@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from kgservice.graph import KnowledgeGraph
-from kgservice.statements import StatementTable
-from kgservice.types import Types
-from kgservice.vocabulary import Vocabulary
-from kgservice.withholding import stating_types, withhold
+from kgservice.graph.statements import StatementTable
+from kgservice.graph.types import Types
+from kgservice.graph.vocabulary import Vocabulary
+from kgservice.graph.withholding import stating_types, withhold
 
 STATEMENTS = [("cat", "is", "animal"), ("cat", "eats", "animal"), ("cat", "eats", "fish"), ("rose", "of", "plant")]
 

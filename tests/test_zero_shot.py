@@ -11,15 +11,15 @@ import pytest
 from fastapi.testclient import TestClient
 
 from kgservice.answers import Described
-from kgservice.describing import described_types
+from kgservice.arrays.ragged import Ragged
+from kgservice.encoders.describing import described_types
 from kgservice.engine import Engine
 from kgservice.errors import DataError, InvalidQuestion, UnknownName
+from kgservice.heads.zero_shot import FEWEST_TYPES, ZeroShot
 from kgservice.pipeline.measuring import tell_by_text
-from kgservice.ragged import Ragged
 from kgservice.release import Release, ReleaseStore
 from kgservice.server.app import create_app
 from kgservice.server.settings import ServerSettings
-from kgservice.zero_shot import FEWEST_TYPES, ZeroShot
 
 W, D = 8, 16
 

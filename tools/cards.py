@@ -17,9 +17,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from kgservice.card import model_card
 from kgservice.evaluation.probe import probe_lines
 from kgservice.recipe import Recipe
+from kgservice.release.card import model_card
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "tests" / "bench" / "results"

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from kgservice.arrays.ordering import first_of_equal, order_of
 from kgservice.audit.relations import PairTable
 from kgservice.graph import KnowledgeGraph
-from kgservice.ordering import first_of_equal, order_of
-from kgservice.statements import Split, StatementTable
+from kgservice.graph.statements import Split, StatementTable
 
 Keys = npt.NDArray[np.uint64]
 

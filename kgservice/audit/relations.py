@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from kgservice.arrays.ordering import first_of_equal, order_of
 from kgservice.graph import KnowledgeGraph
-from kgservice.names import Names
-from kgservice.ordering import first_of_equal, order_of
+from kgservice.graph.names import Names
 
 Ids = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

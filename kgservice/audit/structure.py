@@ -11,7 +11,7 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from kgservice.graph import KnowledgeGraph
-from kgservice.texts import TextKind
+from kgservice.graph.texts import TextKind
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
 HIERARCHY = re.compile(r"(?:^|[/#:])(subClassOf|P279|broader)$")

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from kgservice.captioning import CaptioningFailed, Picture, one_line
-from kgservice.captions import ANY, Captions
 from kgservice.errors import InputError
 from kgservice.graph import KnowledgeGraph
-from kgservice.vocabulary import Vocabulary, local_name
+from kgservice.graph.captions import ANY, Captions
+from kgservice.graph.vocabulary import Vocabulary, local_name
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import numpy as np
 from kgservice.captioning import CaptioningFailed
 from kgservice.errors import InputError
 from kgservice.graph import KnowledgeGraph
-from kgservice.vocabulary import local_name
+from kgservice.graph.vocabulary import local_name
 
 logger = logging.getLogger(__name__)
 

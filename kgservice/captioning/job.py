@@ -23,9 +23,9 @@ from tqdm import tqdm
 from kgservice.captioning import Captioner, CaptioningFailed, Picture
 from kgservice.captioning.endpoint import BudgetSpent, Endpoint
 from kgservice.captioning.images import Image, local
-from kgservice.captions import ANY, Captions
 from kgservice.graph import KnowledgeGraph
-from kgservice.vocabulary import local_name
+from kgservice.graph.captions import ANY, Captions
+from kgservice.graph.vocabulary import local_name
 
 logger = logging.getLogger(__name__)
 

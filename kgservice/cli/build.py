@@ -115,7 +115,6 @@ def evaluate(
     For --probe see docs/text.md.
     """
     from kgservice import pipeline
-    from kgservice.card import model_card
     from kgservice.errors import InputError, RecipeError
     from kgservice.evaluation.comparison import compare
     from kgservice.evaluation.probe import probe_lines
@@ -123,6 +122,7 @@ def evaluate(
     from kgservice.evaluation.report import write_probe
     from kgservice.pipeline import probing
     from kgservice.release import provenance
+    from kgservice.release.card import model_card
     from kgservice.resources import home
 
     if page is not None and not probe:

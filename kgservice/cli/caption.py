@@ -72,9 +72,9 @@ def caption(
     from kgservice.captioning.images import Image, of_media, of_table
     from kgservice.captioning.job import caption as run
     from kgservice.captioning.job import phrases, with_captions
-    from kgservice.captions import ANY
     from kgservice.graph import KnowledgeGraph
-    from kgservice.names import Names
+    from kgservice.graph.captions import ANY
+    from kgservice.graph.names import Names
     from kgservice.resources import home
 
     opened = KnowledgeGraph.open(graph)

@@ -92,8 +92,8 @@ def ingest(
     native formats of benchmarks. An interrupted run goes on where it was when it is started again.
     """
     from kgservice import ingestion
+    from kgservice.graph.splits import random_split
     from kgservice.readers.options import ReadOptions, text_predicates
-    from kgservice.splits import random_split
 
     if (out is None) == (into is None) or (delete and into is None):
         raise click.UsageError(

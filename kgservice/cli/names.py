@@ -89,10 +89,10 @@ def names(
     See docs/names.md.
     """
     from kgservice.cli.graphs import open_graph
+    from kgservice.graph.texts import TextKind
     from kgservice.naming.proposing import Settings
     from kgservice.naming.registry import Spending, build
     from kgservice.naming.running import Run
-    from kgservice.texts import TextKind
 
     run = Run(
         open_graph(graph, mirror),

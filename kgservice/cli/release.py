@@ -59,8 +59,8 @@ def activate(id: str) -> None:
 @click.option("--questions", type=int, default=200, show_default=True, help="How many are asked.")
 def diff(before: str, after: str, k: int, questions: int) -> None:
     """Ask two releases the same questions, and tell what AFTER answers differently from BEFORE."""
-    from kgservice.differences import difference
     from kgservice.engine import Engine
+    from kgservice.engine.differences import difference
 
     found = difference(*(Engine.open(_store().get(id)) for id in (before, after)), k=k, count=questions)
     click.echo(

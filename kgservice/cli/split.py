@@ -21,7 +21,7 @@ class Year(click.ParamType[float]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Years with fractions, as the numbers of literals are."""
-        from kgservice.literals import XSD, Literal
+        from kgservice.graph.literals import XSD, Literal
 
         if isinstance(value, float):
             return value
@@ -85,7 +85,7 @@ def split(
     the entities. Statements of the context split stay there, but for those that --context adds.
     """
     from kgservice.cli.graphs import open_graph
-    from kgservice.splits import inductive_split, random_split, temporal_split
+    from kgservice.graph.splits import inductive_split, random_split, temporal_split
 
     dated = valid_from is not None or test_from is not None
     if method != "temporal" and dated:
@@ -108,7 +108,7 @@ def split(
 
 def _relations(graph: KnowledgeGraph, by: str) -> list[int]:
     """Ids of relations by name; the last part of an IRI will do. Of the default ones, those that the graph has."""
-    from kgservice.names import Names
+    from kgservice.graph.names import Names
 
     names = Names.relations(graph.relations, graph.prefixes, f"in this graph ({graph.r:,} relations)")
     endings: dict[str, list[int]] = {}
@@ -124,7 +124,7 @@ def _relations(graph: KnowledgeGraph, by: str) -> list[int]:
 def _show(graph: KnowledgeGraph, out: Path) -> None:
     import numpy as np
 
-    from kgservice.statements import Split
+    from kgservice.graph.statements import Split
 
     how, table = graph.provenance["split"], graph.statements
     asked, entities = how.get("asked", {}), how.get("entities", {})

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from kgservice.pipeline.tuning import Search, Trial
     from kgservice.recipe import Range, Recipe
-    from kgservice.tuning import Search, Trial
 
 SHOWN = 5
 
@@ -54,9 +54,10 @@ def tune(
 
     The same command goes on where it was stopped, also after a crash; a larger --trials goes further.
     """
-    from kgservice import pipeline, tuning
+    from kgservice import pipeline
     from kgservice.cli.build import load_recipe
     from kgservice.errors import RecipeError
+    from kgservice.pipeline import tuning
     from kgservice.release import provenance
     from kgservice.resources import home
 

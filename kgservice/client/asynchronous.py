@@ -20,14 +20,14 @@ from kgservice.answers import (
     TypesAnswer,
     Verdict,
 )
+from kgservice.answers.explanations import Explanation
+from kgservice.answers.records import EntityRecord
 from kgservice.client import calls
 from kgservice.client.calls import Call
 from kgservice.client.patience import BUSY, Patience
 from kgservice.client.refusals import Unreachable, error_of
 from kgservice.client.sending import options_of, request_of
 from kgservice.errors import KGServiceError
-from kgservice.explanations import Explanation
-from kgservice.records import EntityRecord
 from kgservice.server.schemas import Put, Releases
 
 T = TypeVar("T")

@@ -21,10 +21,10 @@ from kgservice.answers import (
     Statement,
     Verdict,
 )
+from kgservice.answers.explanations import Explanation
+from kgservice.answers.records import EntityRecord
 from kgservice.client.refusals import problem_of
 from kgservice.errors import DataError, KGServiceError
-from kgservice.explanations import Explanation
-from kgservice.records import EntityRecord
 from kgservice.server.schemas import Answers, Put, Releases, SearchResults, TypesAnswers, Verdicts
 
 T = TypeVar("T")

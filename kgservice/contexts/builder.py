@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from kgservice.captions import Captions
+from kgservice.arrays.ragged import Ragged, offsets_of, places_in
 from kgservice.contexts.neighbourhood import Neighbourhood
 from kgservice.contexts.tokens import END, IMAGE, NEIGHBOUR_IMAGE, PAD, SPECIALS
 from kgservice.contexts.wording import Wording
-from kgservice.ragged import Ragged, offsets_of, places_in
+from kgservice.graph.captions import Captions
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

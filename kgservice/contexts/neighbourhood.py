@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from kgservice.arrays.ordering import first_of_equal, mix, sort_rows
+from kgservice.arrays.ragged import Ragged, offsets_of, places_in
 from kgservice.graph import KnowledgeGraph
-from kgservice.ordering import first_of_equal, mix, sort_rows
-from kgservice.ragged import Ragged, offsets_of, places_in
 
 Ids = npt.NDArray[np.int64]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kgservice.ragged import Ragged, offsets_of
+from kgservice.arrays.ragged import Ragged, offsets_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

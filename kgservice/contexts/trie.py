@@ -8,9 +8,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from kgservice.arrays.ragged import Ragged, offsets_of
 from kgservice.contexts.tokens import END, START
 from kgservice.errors import InputError
-from kgservice.ragged import Ragged, offsets_of
 
 Ids = npt.NDArray[np.int64]
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from kgservice.arrays.ragged import Ragged
 from kgservice.contexts import tokens as special
 from kgservice.contexts.tokens import encoded, train_tokenizer
 from kgservice.graph import KnowledgeGraph
-from kgservice.ragged import Ragged
-from kgservice.texts import TextKind
-from kgservice.vocabulary import local_name
+from kgservice.graph.texts import TextKind
+from kgservice.graph.vocabulary import local_name
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -32,6 +32,7 @@ from kgservice.answers import (
     TypesAnswer,
     Verdict,
 )
+from kgservice.answers.records import EntityRecord
 from kgservice.engine import canaries
 from kgservice.engine.adding import AddedEntities, ReleaseSearch, canonical
 from kgservice.engine.completion import Completion
@@ -47,18 +48,17 @@ from kgservice.engine.telling import Telling
 from kgservice.errors import DataError, InvalidQuestion
 from kgservice.explain import MAX_SHOWN, Explaining, Explanation
 from kgservice.graph import KnowledgeGraph
-from kgservice.names import Names
+from kgservice.graph.names import Names
+from kgservice.graph.texts import TextKind
+from kgservice.graph.views import Views
 from kgservice.query import QueryBatch, Slot
-from kgservice.records import EntityRecord
 from kgservice.release import Release, ReleaseStore
+from kgservice.release.served import ServedModel
+from kgservice.release.stacking import FILE as FUSION
+from kgservice.release.stacking import Stacker
 from kgservice.scorers.text import TextScorer
 from kgservice.search import EntitySearch, LayeredSearch
-from kgservice.served import ServedModel
-from kgservice.stacking import FILE as FUSION
-from kgservice.stacking import Stacker
 from kgservice.store import Changes, Journal
-from kgservice.texts import TextKind
-from kgservice.views import Views
 
 logger = logging.getLogger(__name__)
 

@@ -17,25 +17,25 @@ import torch
 from torch import Tensor
 
 from kgservice.answers import Pair, Question
-from kgservice.describing import described
+from kgservice.answers.records import EntityRecord
+from kgservice.arrays.ragged import Ragged, offsets_of
 from kgservice.encoders import shared_encoder
+from kgservice.encoders.describing import described
 from kgservice.engine.reading import Reading
 from kgservice.errors import InvalidQuestion
 from kgservice.graph import KnowledgeGraph
-from kgservice.grown import Additions, GrownGraph
-from kgservice.names import Names
+from kgservice.graph.grown import Additions, GrownGraph
+from kgservice.graph.names import Names
+from kgservice.graph.statements import Split, StatementTable
+from kgservice.graph.texts import TextKind, Texts
+from kgservice.graph.vocabulary import Vocabulary
 from kgservice.query import QueryBatch, Slot
-from kgservice.ragged import Ragged, offsets_of
-from kgservice.records import EntityRecord
-from kgservice.refining import partition, refined
 from kgservice.release import Release
+from kgservice.release.served import AddedRows, ServedModel
+from kgservice.scorers.refining import partition, refined
 from kgservice.scorers.text import TextScorer
 from kgservice.search import EntitySearch, LayeredSearch, Remembering, Segment, segments
-from kgservice.served import AddedRows, ServedModel
-from kgservice.statements import Split, StatementTable
 from kgservice.store import Changes
-from kgservice.texts import TextKind, Texts
-from kgservice.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from kgservice.answers import Question
 from kgservice.errors import CorruptRelease
-from kgservice.statements import StatementTable
+from kgservice.graph.statements import StatementTable
 
 if TYPE_CHECKING:
     from kgservice.engine import Engine

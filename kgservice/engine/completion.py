@@ -20,18 +20,18 @@ from kgservice.answers import (
     Neighbour,
     QualifierView,
 )
+from kgservice.arrays.ragged import Ragged
 from kgservice.errors import InvalidQuestion
-from kgservice.estimates import COVERAGE, FEWEST, Known
 from kgservice.evaluation.populations import completion_feature
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.views import Views
+from kgservice.heads.estimates import COVERAGE, FEWEST, Known
 from kgservice.index import Found
 from kgservice.query import QueryBatch, Slot
-from kgservice.ragged import Ragged
 from kgservice.recipe.template import Template
+from kgservice.release.served import ServedModel
 from kgservice.scorers.text import TextScorer
 from kgservice.seeking import seek
-from kgservice.served import ServedModel
-from kgservice.views import Views
 
 Search = Callable[[int, Ragged | None, npt.NDArray[np.bool_] | None], Found]
 

@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from kgservice.answers import MAX_K, Facet, FacetValue, Highlights, Match, Named, SearchResult
-from kgservice.cursors import Cursor
+from kgservice.answers.cursors import Cursor
 from kgservice.engine.reading import Filter, fact_of
-from kgservice.names import Names
+from kgservice.graph.names import Names
+from kgservice.graph.views import Views
 from kgservice.search import Hits
 from kgservice.search.highlights import highlight
 from kgservice.search.hits import Hit, Mode
 from kgservice.search.matching import Question
-from kgservice.views import Views
 
 FACET_VALUES = 100
 """Values of a facet that are told, the most frequent first."""

@@ -11,10 +11,10 @@ import numpy.typing as npt
 from kgservice.answers import Answer, Candidate
 from kgservice.errors import InvalidQuestion
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.views import Views
 from kgservice.query import QueryBatch
-from kgservice.served import ServedModel
-from kgservice.stacking import Said, Stacker, join, log_odds, say
-from kgservice.views import Views
+from kgservice.release.served import ServedModel
+from kgservice.release.stacking import Said, Stacker, join, log_odds, say
 
 NAME = "fused"
 """What answers of several models name as their model."""

@@ -9,9 +9,9 @@ import numpy as np
 from kgservice.answers import Decision, Verdict
 from kgservice.evaluation.evidence import evidence, statement_scores
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.views import Views
 from kgservice.query import QueryBatch
-from kgservice.served import ServedModel
-from kgservice.views import Views
+from kgservice.release.served import ServedModel
 
 
 class Judging:

@@ -7,10 +7,10 @@ import numpy.typing as npt
 import torch
 
 from kgservice.answers import LikeAnswer, LikeEntity
+from kgservice.arrays.layers import Layers
 from kgservice.errors import InvalidQuestion
-from kgservice.layers import Layers
-from kgservice.served import ServedModel
-from kgservice.views import Views
+from kgservice.graph.views import Views
+from kgservice.release.served import ServedModel
 
 _TILE = 65_536
 

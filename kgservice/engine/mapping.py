@@ -8,8 +8,8 @@ from kgservice.answers import EntityMap, MapPoint
 from kgservice.errors import InvalidQuestion
 from kgservice.evaluation.projection import best_connected, main_types, project
 from kgservice.graph import KnowledgeGraph
-from kgservice.served import ServedModel
-from kgservice.views import Views
+from kgservice.graph.views import Views
+from kgservice.release.served import ServedModel
 
 
 def entity_map(

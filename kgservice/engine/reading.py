@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from kgservice.answers import MAX_PAIRS, Pair, Question, Statement
+from kgservice.arrays.ragged import Ragged, offsets_of
 from kgservice.errors import InvalidQuestion, UnknownEntity, UnknownRelation
 from kgservice.graph import KnowledgeGraph
-from kgservice.literals import XSD, Literal
-from kgservice.names import Names
+from kgservice.graph.literals import XSD, Literal
+from kgservice.graph.names import Names
 from kgservice.query import QueryBatch, Slot
-from kgservice.ragged import Ragged, offsets_of
 
 _DATE = re.compile(r"[+-]?\d{4,}(-\d\d){0,2}(T[0-9:.]+Z?)?")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?")

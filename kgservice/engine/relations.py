@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from kgservice.answers import RelationSummary
 from kgservice.graph import KnowledgeGraph
-from kgservice.views import Views
+from kgservice.graph.views import Views
 
 
 def summaries(graph: KnowledgeGraph, views: Views, language: str) -> list[RelationSummary]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from kgservice.errors import InvalidQuestion, UnknownModel
 from kgservice.query import Slot
-from kgservice.served import ServedModel
+from kgservice.release.served import ServedModel
 
 Ids = npt.NDArray[np.int32]
 Rows = npt.NDArray[np.int64]

@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from kgservice.answers import Described, Named, TypeBasis, TypeCandidate, TypesAnswer
-from kgservice.describing import described, described_types
 from kgservice.encoders import shared_encoder
+from kgservice.encoders.describing import described, described_types
 from kgservice.errors import InvalidQuestion
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.views import Views
+from kgservice.heads.zero_shot import TEMPLATE, read
 from kgservice.recipe.template import Template
-from kgservice.served import ServedModel
-from kgservice.views import Views
-from kgservice.zero_shot import TEMPLATE, read
+from kgservice.release.served import ServedModel
 
 Ids = npt.NDArray[np.int32]
 Vectors = npt.NDArray[np.float32]

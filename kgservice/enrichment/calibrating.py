@@ -25,8 +25,8 @@ from kgservice.errors import DataError
 from kgservice.evaluation.evidence import LEARNT
 from kgservice.evaluation.maps import LogisticMap
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.statements import Split
 from kgservice.query import QueryBatch
-from kgservice.statements import Split
 
 Floats = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int32]

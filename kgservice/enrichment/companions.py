@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from kgservice.arrays.ordering import first_of_equal
+from kgservice.arrays.ragged import Ragged, offsets_of
 from kgservice.evaluation.evidence import LEARNT
 from kgservice.graph import KnowledgeGraph
-from kgservice.ordering import first_of_equal
-from kgservice.ragged import Ragged, offsets_of
 
 Ids = npt.NDArray[np.int32]
 Keys = npt.NDArray[np.int64]

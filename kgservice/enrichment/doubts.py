@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from kgservice.arrays.ordering import first_of_equal
 from kgservice.engine import Engine
 from kgservice.enrichment.calibrating import Examples, RunCalibration
 from kgservice.enrichment.companions import Companions
@@ -25,9 +26,8 @@ from kgservice.enrichment.table import proposals
 from kgservice.errors import DataError
 from kgservice.evaluation.evidence import LEARNT
 from kgservice.evaluation.populations import corrupted
-from kgservice.ordering import first_of_equal
+from kgservice.graph.statements import Split
 from kgservice.query import QueryBatch
-from kgservice.statements import Split
 
 Ids = npt.NDArray[np.int32]
 

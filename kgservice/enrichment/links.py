@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from kgservice.arrays.ragged import Ragged
 from kgservice.engine import Engine
 from kgservice.enrichment.calibrating import (
     Examples,
@@ -29,11 +30,10 @@ from kgservice.enrichment.table import proposals
 from kgservice.errors import DataError, InvalidQuestion
 from kgservice.evaluation.evidence import LEARNT
 from kgservice.graph import ALL_SPLITS
+from kgservice.graph.statements import Split
 from kgservice.query import QueryBatch, Slot
-from kgservice.ragged import Ragged
 from kgservice.release import ReleaseStore
-from kgservice.served import ServedModel
-from kgservice.statements import Split
+from kgservice.release.served import ServedModel
 
 Ids = npt.NDArray[np.int32]
 Advance = Callable[[int], None]

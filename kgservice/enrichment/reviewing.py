@@ -16,7 +16,7 @@ from kgservice.enrichment.atomic import replacing
 from kgservice.enrichment.links import ranks
 from kgservice.enrichment.writers import PROV, RDF, XSD, Origin
 from kgservice.errors import InputError
-from kgservice.names import KG
+from kgservice.graph.names import KG
 from kgservice.store.reviews import Review
 
 Floats = npt.NDArray[np.float64]

@@ -10,11 +10,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from kgservice.arrays.ragged import Ragged
 from kgservice.evaluation.evidence import LEARNT
 from kgservice.graph import KnowledgeGraph
 from kgservice.query import QueryBatch
-from kgservice.ragged import Ragged
-from kgservice.served import ServedModel
+from kgservice.release.served import ServedModel
 from kgservice.similarity import Metric, similarity
 
 Ids = npt.NDArray[np.int32]

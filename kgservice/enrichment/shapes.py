@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from kgservice.arrays.ordering import first_of_equal
+from kgservice.arrays.ragged import Ragged, offsets_of
 from kgservice.graph import KnowledgeGraph
-from kgservice.ordering import first_of_equal
 from kgservice.query import QueryBatch
-from kgservice.ragged import Ragged, offsets_of
 
 Ids = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]

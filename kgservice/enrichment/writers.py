@@ -22,7 +22,7 @@ from kgservice.enrichment.atomic import replacing
 from kgservice.enrichment.plan import Plan
 from kgservice.enrichment.table import NAMED
 from kgservice.errors import InputError
-from kgservice.names import KG, iri_of
+from kgservice.graph.names import KG, iri_of
 
 PROV = "http://www.w3.org/ns/prov#"
 XSD = "http://www.w3.org/2001/XMLSchema#"

@@ -14,8 +14,8 @@ from torch import Tensor
 from kgservice.errors import InvalidQuestion
 from kgservice.evaluation.ranking import HITS, Ranks
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.statements import Split
 from kgservice.query import QueryBatch, Slot
-from kgservice.statements import Split
 
 
 class MostFrequent:

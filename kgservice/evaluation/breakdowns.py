@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kgservice.arrays.ordering import first_of_equal, order_of
 from kgservice.audit import THRESHOLD
 from kgservice.audit.leakage import given_away
 from kgservice.audit.relations import PairTable, cardinalities, partners
 from kgservice.evaluation.baselines import MostFrequent, random_figures
 from kgservice.evaluation.ranking import SIDES, Ranks, rank
 from kgservice.graph import KnowledgeGraph
-from kgservice.ordering import first_of_equal, order_of
+from kgservice.graph.statements import Split, StatementTable
 from kgservice.scorers.base import VectorScorer
-from kgservice.statements import Split, StatementTable
 
 Mask = npt.NDArray[np.bool_]
 Parts = dict[str, Mask]

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kgservice.arrays.ordering import first_of_equal, order_of
 from kgservice.errors import InputError
 from kgservice.evaluation.intervals import bootstrap, clusters
 from kgservice.evaluation.rank_table import RankTable
 from kgservice.evaluation.ranking import HITS
 from kgservice.graph import KnowledgeGraph
-from kgservice.ordering import first_of_equal, order_of
-from kgservice.texts import Texts
-from kgservice.vocabulary import Vocabulary
+from kgservice.graph.texts import Texts
+from kgservice.graph.vocabulary import Vocabulary
 
 SHOWN = 20
 SAME = 1e-9

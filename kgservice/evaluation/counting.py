@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from kgservice.ragged import Ragged
+from kgservice.arrays.ragged import Ragged
 
 Counts = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 FEW = 768

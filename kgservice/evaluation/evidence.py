@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from kgservice.arrays.layers import Layers
+from kgservice.arrays.ragged import Ragged
 from kgservice.graph import KnowledgeGraph
-from kgservice.layers import Layers
+from kgservice.graph.statements import Split
 from kgservice.query import QueryBatch, Slot
-from kgservice.ragged import Ragged
 from kgservice.scorers.base import VectorScorer
 from kgservice.similarity import similarity
-from kgservice.statements import Split
 
 Floats = npt.NDArray[np.float64]
 LEARNT = (Split.TRAIN, Split.CONTEXT)

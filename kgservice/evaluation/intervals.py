@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from kgservice.ordering import Column, first_of_equal, order_of
+from kgservice.arrays.ordering import Column, first_of_equal, order_of
 
 Floats = npt.NDArray[np.float64]
 

@@ -12,15 +12,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from kgservice.arrays.ragged import Ragged
 from kgservice.evaluation.calibration import Calibration, Method
 from kgservice.evaluation.evidence import COLUMNS, evidence
 from kgservice.graph import KnowledgeGraph, Level
+from kgservice.graph.statements import Split, StatementTable
 from kgservice.index import Index
 from kgservice.query import QueryBatch, Slot
-from kgservice.ragged import Ragged
 from kgservice.scorers.base import VectorScorer
 from kgservice.seeking import seek
-from kgservice.statements import Split, StatementTable
 
 Floats = npt.NDArray[np.float64]
 

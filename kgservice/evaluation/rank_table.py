@@ -20,11 +20,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
+from kgservice.arrays.ordering import first_of_equal, order_of
 from kgservice.errors import DataError, InputError, UnknownEntity, UnknownName, UnknownRelation
 from kgservice.evaluation.ranking import SIDES, Ranks
 from kgservice.graph import KnowledgeGraph
-from kgservice.ordering import first_of_equal, order_of
-from kgservice.vocabulary import Vocabulary
+from kgservice.graph.vocabulary import Vocabulary
 
 COLUMNS = ("subject", "relation", "object", "side", "rank")
 _NUMBER = r"^[0-9]+(\.[0-9]+)?([eE]\+?[0-9]+)?$"

@@ -16,14 +16,14 @@ import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
+from kgservice.arrays.ragged import Ragged, offsets_of
 from kgservice.evaluation.counting import count
 from kgservice.evaluation.intervals import bootstrap, clusters
 from kgservice.evaluation.products import blocks
 from kgservice.graph import KnowledgeGraph, Level
+from kgservice.graph.statements import Split, StatementTable
 from kgservice.query import QueryBatch, Slot
-from kgservice.ragged import Ragged, offsets_of
 from kgservice.scorers.base import Scorer
-from kgservice.statements import Split, StatementTable
 
 HITS = (1, 3, 10)
 Kind = Literal["optimistic", "realistic", "pessimistic"]

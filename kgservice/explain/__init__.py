@@ -10,11 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kgservice.answers import Named, Verdict
-from kgservice.explain import deletion, paths, rules
-from kgservice.explain.adjacency import LEARNT, Adjacency
-from kgservice.explain.picture import picture
-from kgservice.explain.sentence import call, sentence
-from kgservice.explanations import (
+from kgservice.answers.explanations import (
     AlikeLink,
     Deletion,
     End,
@@ -26,12 +22,16 @@ from kgservice.explanations import (
     Rule,
     RuleAtom,
 )
+from kgservice.explain import deletion, paths, rules
+from kgservice.explain.adjacency import LEARNT, Adjacency
+from kgservice.explain.picture import picture
+from kgservice.explain.sentence import call, sentence
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.views import Views
 from kgservice.query import QueryBatch, Slot
+from kgservice.release.served import ServedModel
 from kgservice.scorers.attribution import read_for
 from kgservice.scorers.contextual import ContextScorer
-from kgservice.served import ServedModel
-from kgservice.views import Views
 
 __all__ = ["MAX_SHOWN", "AlikeLink", "Deletion", "EvidencePath", "Explaining", "Explanation", "Link", "Rule", "picture"]
 

@@ -9,9 +9,9 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from kgservice.arrays.ragged import Ragged, offsets_of
 from kgservice.graph import KnowledgeGraph
-from kgservice.ragged import Ragged, offsets_of
-from kgservice.statements import Split
+from kgservice.graph.statements import Split
 
 LEARNT = (Split.TRAIN, Split.CONTEXT)
 Ints = npt.NDArray[np.int64]

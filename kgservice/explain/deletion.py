@@ -15,13 +15,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from kgservice.arrays.layers import Layers
 from kgservice.evaluation.evidence import statement_scores
 from kgservice.explain.adjacency import Adjacency
-from kgservice.layers import Layers
 from kgservice.query import QueryBatch, Slot
-from kgservice.refining import guess_of, partition, refined
+from kgservice.release.served import ServedModel
 from kgservice.scorers.base import TableScorer
-from kgservice.served import ServedModel
+from kgservice.scorers.refining import guess_of, partition, refined
 from kgservice.similarity import similarity
 
 FACTS = 64

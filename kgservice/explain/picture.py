@@ -7,8 +7,8 @@ import textwrap
 from xml.etree import ElementTree as xml
 
 from kgservice.answers import Named
+from kgservice.answers.explanations import Explanation
 from kgservice.explain.sentence import call
-from kgservice.explanations import Explanation
 
 WIDTH = 960
 ROW = 84

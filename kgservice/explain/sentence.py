@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kgservice.answers import Named, Value, Verdict
-from kgservice.explanations import AlikeLink, Deletion, EvidencePath, Link, Rule
+from kgservice.answers.explanations import AlikeLink, Deletion, EvidencePath, Link, Rule
 
 
 def call(one: Named | Value) -> str:

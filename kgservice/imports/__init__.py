@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from kgservice import scorers
 from kgservice.errors import DataError, RecipeError
-from kgservice.vocabulary import Vocabulary
+from kgservice.graph.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from torch import Tensor

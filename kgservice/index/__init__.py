@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from kgservice.arrays.ragged import Ragged
 from kgservice.index.approximate import ApproximateIndex, Nearest
 from kgservice.index.exact import ExactIndex
 from kgservice.index.faiss_nearest import FaissNearest
 from kgservice.index.layered import LayeredIndex
 from kgservice.index.milvus_nearest import PREFIX, MilvusNearest
-from kgservice.ragged import Ragged
 from kgservice.similarity import Metric
 
 Found = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from kgservice.arrays.ragged import Ragged
 from kgservice.errors import DataError
 from kgservice.index.exact import ExactIndex
-from kgservice.ragged import Ragged
 from kgservice.similarity import Metric
 
 Floats = npt.NDArray[np.float32]

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from kgservice.arrays.ragged import Ragged, offsets_of
 from kgservice.index.selection import Best
-from kgservice.ragged import Ragged, offsets_of
 from kgservice.similarity import Metric, similarity
 
 TILE = 65_536

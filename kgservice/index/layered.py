@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from kgservice.ragged import Ragged, offsets_of
+from kgservice.arrays.ragged import Ragged, offsets_of
 
 if TYPE_CHECKING:
     from kgservice.index import Found, Searcher

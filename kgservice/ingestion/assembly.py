@@ -17,9 +17,12 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from kgservice import statements, texts, types, vocabulary
+from kgservice.arrays.ordering import first_of_equal, order_of
+from kgservice.arrays.ragged import offsets_of
 from kgservice.errors import DataError
-from kgservice.graph import FORMAT_VERSION, KnowledgeGraph, sync_tree
+from kgservice.graph import FORMAT_VERSION, KnowledgeGraph, statements, sync_tree, texts, types, vocabulary
+from kgservice.graph.statements import StatementTable
+from kgservice.graph.texts import TextKind
 from kgservice.ingestion.chunks import Chunks, Range, ranges
 from kgservice.ingestion.folders import replace_folder
 from kgservice.ingestion.marks import Ids, Marks, Mask, mark
@@ -27,13 +30,9 @@ from kgservice.ingestion.rows import PLAIN, QUALIFIED, TEXTS, Graphs
 from kgservice.ingestion.spool import Spool, int32
 from kgservice.ingestion.terms import Terms
 from kgservice.ingestion.vocabularies import Numbering, write_vocabulary
-from kgservice.ordering import first_of_equal, order_of
-from kgservice.ragged import offsets_of
 from kgservice.readers.assembly import TEXT_NAMES
 from kgservice.readers.batch import Owner
 from kgservice.readers.options import RDF
-from kgservice.statements import StatementTable
-from kgservice.texts import TextKind
 
 NO_ENTITY = "about_no_entity"
 """The reason of texts, types and literals of names that are not in the graph, or only as a relation or a type."""

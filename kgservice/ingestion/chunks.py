@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from kgservice.digests import parts
+from kgservice.arrays.digests import parts
 from kgservice.ingestion.spool import opened, read_items
 
 _SAMPLE_ROWS = 1024

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.statements import StatementTable
+from kgservice.graph.texts import Texts
+from kgservice.graph.vocabulary import Vocabulary
 from kgservice.readers.batch import Batch, Owner, Places, StatementRows, TextRows
-from kgservice.statements import StatementTable
-from kgservice.texts import Texts
-from kgservice.vocabulary import Vocabulary
 
 ROWS = 1 << 19
 """Rows, or names, of one batch."""

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgservice.arrays.ragged import offsets_of
 from kgservice.ingestion.chunks import Chunks
 from kgservice.ingestion.interpretation import QUOTES, TRIPLES
 from kgservice.ingestion.marks import Marks, mark
@@ -14,7 +15,6 @@ from kgservice.ingestion.rows import TEXTS, Graphs, add_qualified, add_types
 from kgservice.ingestion.runs import Run
 from kgservice.ingestion.spool import int32
 from kgservice.ingestion.terms import Terms
-from kgservice.ragged import offsets_of
 from kgservice.readers.options import RDF
 
 Ids = npt.NDArray[np.int32]

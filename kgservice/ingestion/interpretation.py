@@ -22,14 +22,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from kgservice.arrays.ordering import first_of_equal, order_of, pack, sort_rows
+from kgservice.arrays.ragged import Ragged, offsets_of
 from kgservice.ingestion.chunks import Chunks, Range, ranges
 from kgservice.ingestion.marks import BNODE, IRI, LITERAL, Ids, Marks, Mask, mark
 from kgservice.ingestion.rows import Output, add_plain, add_qualified, add_types
 from kgservice.ingestion.spool import int32, read_batch, write_batch
 from kgservice.ingestion.terms import Terms
 from kgservice.ingestion.wikibase_nodes import StatementNodes
-from kgservice.ordering import first_of_equal, order_of, pack, sort_rows
-from kgservice.ragged import Ragged, offsets_of
 from kgservice.readers.options import RDF, ReadOptions
 
 TRIPLES = pa.schema({"s": pa.int32(), "p": pa.int32(), "o": pa.int32()})

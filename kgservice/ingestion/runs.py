@@ -17,9 +17,9 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from kgservice.arrays.ordering import first_of_equal, order_of, sort_rows
+from kgservice.arrays.ragged import offsets_of
 from kgservice.ingestion.spool import read_batch, write_batch
-from kgservice.ordering import first_of_equal, order_of, sort_rows
-from kgservice.ragged import offsets_of
 from kgservice.readers.batch import Batch, Places, StatementRows, Tally, TextRows
 
 STATEMENT_FIELDS = tuple(StatementRows.__dataclass_fields__)

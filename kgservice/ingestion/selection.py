@@ -10,13 +10,13 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from kgservice.arrays.ordering import mix
+from kgservice.arrays.ragged import offsets_of
 from kgservice.errors import InputError
 from kgservice.ingestion.chunks import Chunks, Range, ranges
 from kgservice.ingestion.marks import Marks, mark
 from kgservice.ingestion.rows import PLAIN, TEXTS, Graphs, Output
 from kgservice.ingestion.terms import Terms
-from kgservice.ordering import mix
-from kgservice.ragged import offsets_of
 from kgservice.readers.options import RDFS, ReadOptions
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from kgservice.digests import ColumnDigest, parts
+from kgservice.arrays.digests import ColumnDigest, parts
 
 _PIECE_BYTES = 8 << 20
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from kgservice import literals, vocabulary
-from kgservice.digests import ColumnDigest
+from kgservice.arrays.digests import ColumnDigest
+from kgservice.graph import literals, vocabulary
+from kgservice.graph.literals import numbers
 from kgservice.ingestion.marks import Ids, Mask
 from kgservice.ingestion.spool import Spool, mapped
 from kgservice.ingestion.terms import Terms
-from kgservice.literals import numbers
 
 
 @dataclass(frozen=True)

@@ -15,17 +15,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from kgservice.arrays.ragged import offsets_of
+from kgservice.graph.literals import WIKIBASE
+from kgservice.graph.statements import Rank
 from kgservice.ingestion.chunks import Chunks, Range
 from kgservice.ingestion.marks import LITERAL, Ids, Marks, Mask, mark
 from kgservice.ingestion.rows import Output, add_qualified, add_types
 from kgservice.ingestion.spool import int32
 from kgservice.ingestion.terms import Terms
-from kgservice.literals import WIKIBASE
-from kgservice.ragged import offsets_of
 from kgservice.readers.options import ReadOptions
 from kgservice.readers.wikibase import SOME_VALUE
 from kgservice.readers.wikidata_rdf import PROPERTY
-from kgservice.statements import Rank
 
 CLAIMS = pa.schema({"node": pa.int32(), "subject": pa.int32(), "property": pa.int32()})
 DERIVED = "http://www.w3.org/ns/prov#wasDerivedFrom"

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from kgservice.graph.texts import TextKind, Texts
 from kgservice.naming.normalising import key
-from kgservice.texts import TextKind, Texts
 
 CANDIDATES: Final = pl.Schema(
     {"entity": pl.Int32, "name": pl.String, "source": pl.String, "votes": pl.Float64, "primary": pl.Boolean}

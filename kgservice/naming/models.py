@@ -11,8 +11,8 @@ import polars as pl
 
 from kgservice.chat import Chat
 from kgservice.errors import InputError, MissingDependency
+from kgservice.graph.texts import FALLBACK_LANGUAGES, TextKind
 from kgservice.naming.candidates import CANDIDATES, Wanted
-from kgservice.texts import FALLBACK_LANGUAGES, TextKind
 
 MOST_NAMES: Final = 8
 """Taken from one answer."""

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from kgservice.errors import InputError
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.texts import TextKind
 from kgservice.naming import scoring
 from kgservice.naming.candidates import CANDIDATES, NAMES, batches, none, texts_frame, tidied, tidy, wanted
 from kgservice.naming.combiner import Combiner, Floats, Mask, cross_validated, folds
@@ -24,7 +25,6 @@ from kgservice.naming.features import Features, features, stacked
 from kgservice.naming.forms import forms
 from kgservice.naming.normalising import key
 from kgservice.naming.sources import NameSource
-from kgservice.texts import TextKind
 
 Ids = npt.NDArray[np.int32]
 PROPOSALS: Final = pl.Schema(

@@ -15,12 +15,12 @@ from typing import Any
 from tqdm import tqdm
 
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.texts import TextKind
 from kgservice.naming.combiner import Combiner
 from kgservice.naming.models import ChatSource
 from kgservice.naming.proposing import Naming, Settings
 from kgservice.naming.sources import NameSource, read_table
 from kgservice.naming.writing import Origin, format_of, write_names
-from kgservice.texts import TextKind
 
 
 @dataclass

@@ -10,9 +10,9 @@ from typing import Any, Final, Protocol
 import polars as pl
 
 from kgservice.errors import InputError, MissingDependency
+from kgservice.graph.texts import TextKind
 from kgservice.naming.candidates import CANDIDATES, Wanted, none
 from kgservice.naming.normalising import in_script, key, language_scripts
-from kgservice.texts import TextKind
 
 COPIED_SHARE: Final = 0.8
 """Of a name's letters that must be in the language's script for it to be taken over as it is."""

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from kgservice.arrays.ordering import mix
 from kgservice.graph import KnowledgeGraph
-from kgservice.ordering import mix
+from kgservice.graph.texts import FALLBACK_LANGUAGES, TextKind, Texts
+from kgservice.graph.vocabulary import Vocabulary
 from kgservice.perturbation.mentions import Mentions, replace_mentions
 from kgservice.perturbation.strings import exchanged, strings_like
-from kgservice.texts import FALLBACK_LANGUAGES, TextKind, Texts
-from kgservice.vocabulary import Vocabulary
 
 _DESCRIPTION = pl.col("kind") == int(TextKind.DESCRIPTION)
 _NAME = ~_DESCRIPTION

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from kgservice.texts import FALLBACK_LANGUAGES
+from kgservice.graph.texts import FALLBACK_LANGUAGES
 
 EDGE, CLEAR, SHARED, END = "\x01", "\x02", "\x03", "\x04"
 """Round every word; before a replacement, before one whose name several bear, and behind it. No text keeps such letters."""

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from kgservice import imports
-from kgservice.erasing import without
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.erasing import without
 from kgservice.pipeline.graphs import prepare_graph
 from kgservice.pipeline.learning import learn, validation
 from kgservice.pipeline.measuring import TrainedModel, measured

@@ -10,15 +10,15 @@ from kgservice import __version__
 from kgservice.captioning.builtin import captions_of
 from kgservice.errors import GraphError, RecipeError
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.statements import Split
 from kgservice.pipeline.stages import digest, stage
 from kgservice.recipe import Recipe
-from kgservice.statements import Split
 
 
 def prepare_graph(recipe: Recipe, home: Path, base: Path) -> KnowledgeGraph:
     """Ingest the recipe's graph, or open what an earlier build ingested from the same files."""
     from kgservice import datasets, ingestion
-    from kgservice.splits import random_split
+    from kgservice.graph.splits import random_split
 
     settings = recipe.graph
     sources = [base / source for source in settings.sources]

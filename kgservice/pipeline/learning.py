@@ -14,11 +14,11 @@ from kgservice.engine import Engine
 from kgservice.errors import RecipeError, UnknownModel
 from kgservice.evaluation.ranking import rank
 from kgservice.graph import KnowledgeGraph, Level
+from kgservice.graph.statements import Split
 from kgservice.pipeline.stages import digest
 from kgservice.recipe import ModelSettings, Recipe
 from kgservice.release import Release, ReleaseStore
 from kgservice.scorers.base import VectorScorer
-from kgservice.statements import Split
 from kgservice.training.loop import History, fit
 from kgservice.training.warm import warm_start
 

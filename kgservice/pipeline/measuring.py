@@ -10,14 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from kgservice import index as indexes
-from kgservice.describing import described, described_types
 from kgservice.encoders import open_encoder
-from kgservice.estimates import Estimates
+from kgservice.encoders.describing import described, described_types
 from kgservice.evaluation.breakdowns import breakdowns, uncertainty
 from kgservice.evaluation.calibration import Calibration
 from kgservice.evaluation.populations import calibrate_classification, calibrate_completion, grade
 from kgservice.evaluation.ranking import Ranks, rank
 from kgservice.graph import KnowledgeGraph, Level
+from kgservice.graph.statements import Split
+from kgservice.heads.estimates import Estimates
+from kgservice.heads.types import Parts, TypeHead
+from kgservice.heads.zero_shot import TEMPLATE, ZeroShot, read
 from kgservice.index import Index
 from kgservice.pipeline.stages import stage
 from kgservice.query import QueryBatch, Slot
@@ -25,10 +28,7 @@ from kgservice.recipe import ModelSettings, Recipe
 from kgservice.resources import home
 from kgservice.scorers.base import VectorScorer
 from kgservice.scorers.stages import Staged
-from kgservice.statements import Split
 from kgservice.training.loop import History
-from kgservice.type_head import Parts, TypeHead
-from kgservice.zero_shot import TEMPLATE, ZeroShot, read
 
 RECALL_QUESTIONS = 500
 STAGE_STATEMENTS = 100

@@ -13,11 +13,11 @@ from kgservice.errors import InputError, RecipeError
 from kgservice.evaluation.probe import ORIGINAL, gain_figures, model_figures
 from kgservice.evaluation.ranking import Ranks, rank
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.statements import Split
 from kgservice.perturbation import Copy, perturb
 from kgservice.pipeline.learning import learn
 from kgservice.pipeline.stages import stage
 from kgservice.recipe import ModelSettings, Recipe
-from kgservice.statements import Split
 
 
 def twins(recipe: Recipe, names: Sequence[str]) -> dict[str, str]:

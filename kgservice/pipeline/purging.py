@@ -14,15 +14,15 @@ import torch
 
 from kgservice import index as indexes
 from kgservice.engine import Engine
-from kgservice.erasing import without
 from kgservice.errors import DataError
-from kgservice.estimates import Estimates
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.erasing import without
+from kgservice.graph.vocabulary import Vocabulary
+from kgservice.heads.estimates import Estimates
 from kgservice.pipeline.sealing import write_canaries, write_search
 from kgservice.pipeline.stages import stage
 from kgservice.release import Release, ReleaseStore
 from kgservice.store import Journal
-from kgservice.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 

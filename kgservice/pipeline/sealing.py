@@ -11,13 +11,13 @@ from kgservice import __version__
 from kgservice.engine import Engine
 from kgservice.engine.canaries import made
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.statements import Split
 from kgservice.pipeline.measuring import TrainedModel, build_index
 from kgservice.pipeline.stages import stage, write_json
 from kgservice.recipe import Recipe
 from kgservice.release import Release, ReleaseStore
-from kgservice.stacking import FILE as FUSION
-from kgservice.stacking import Stacker
-from kgservice.statements import Split
+from kgservice.release.stacking import FILE as FUSION
+from kgservice.release.stacking import Stacker
 
 
 def seal(
@@ -99,7 +99,7 @@ def write_search(encoder: str | None, graph: KnowledgeGraph, folder: Path, cache
 def _write_model(recipe: Recipe, model: TrainedModel, folder: Path) -> None:
     from safetensors.torch import save_file
 
-    from kgservice.card import model_card
+    from kgservice.release.card import model_card
 
     folder.mkdir(parents=True)
     alone = recipe.model_copy(update={"models": {model.name: model.settings}})

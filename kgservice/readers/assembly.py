@@ -13,11 +13,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgservice.graph.statements import Split
+from kgservice.graph.texts import TextKind
 from kgservice.readers.batch import Batch, Owner, Places, StatementRows, Tally, TextRows
 from kgservice.readers.columns import Coded
 from kgservice.readers.options import RDF, RDFS, SKOS
-from kgservice.statements import Split
-from kgservice.texts import TextKind
 
 Column: TypeAlias = Coded | Sequence[str] | pa.Array
 OwnerName = OneOf["entity", "relation", "type"]

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from kgservice.graph.statements import Split
 from kgservice.readers.assembly import BatchBuilder
 from kgservice.readers.facts import SPLIT_OF_STEM, FactFile, add_facts
 from kgservice.readers.report import FileReport
 from kgservice.readers.sources import Source
-from kgservice.statements import Split
 
 _fields = pl.col("fields")
 _EMPTY = r"(?:^|\t)( *)(?:\t|$)"

@@ -17,9 +17,9 @@ import numpy as np
 import polars as pl
 
 from kgservice.errors import DataError
+from kgservice.graph.texts import TextKind
 from kgservice.readers.assembly import BatchBuilder, OwnerName
 from kgservice.readers.sources import Source
-from kgservice.texts import TextKind
 
 _LABEL, _ALIAS, _DESCRIPTION = TextKind.LABEL, TextKind.ALIAS, TextKind.DESCRIPTION
 Row = tuple[str, TextKind, str]  # owner, kind, text

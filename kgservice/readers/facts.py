@@ -21,11 +21,11 @@ import numpy as np
 import polars as pl
 
 from kgservice.errors import MalformedStatement
+from kgservice.graph.statements import Split
 from kgservice.readers.assembly import BatchBuilder
 from kgservice.readers.report import FileReport
 from kgservice.readers.sources import Source
 from kgservice.readers.tsv import ROLE_OF_STEM
-from kgservice.statements import Split
 
 _log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from kgservice.literals import QUANTITY, XSD
+from kgservice.graph.literals import QUANTITY, XSD
 from kgservice.readers.assembly import BatchBuilder
 from kgservice.readers.facts import FactFile, add_facts
 from kgservice.readers.report import FileReport

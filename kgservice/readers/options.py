@@ -8,7 +8,7 @@ from typing import Any
 from typing import Literal as OneOf
 
 from kgservice.errors import InputError
-from kgservice.texts import TextKind
+from kgservice.graph.texts import TextKind
 
 OnError = OneOf["fail", "skip"]
 

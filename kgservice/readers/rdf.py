@@ -23,9 +23,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyoxigraph as ox
 
-from kgservice.digests import parts
+from kgservice.arrays.digests import parts
 from kgservice.errors import MalformedStatement
-from kgservice.literals import Literal
+from kgservice.graph.literals import Literal
 from kgservice.readers import wikidata_rdf
 from kgservice.readers.batch import Batch, Owner, Places, Tally, TextRows
 from kgservice.readers.columns import Coded, large_strings

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kgservice.errors import MalformedStatement
+from kgservice.graph.statements import Split
 from kgservice.readers.assembly import BatchBuilder
 from kgservice.readers.columns import Coded
 from kgservice.readers.report import FileReport
 from kgservice.readers.sources import Source, blocks
-from kgservice.statements import Split
 
 _log = logging.getLogger(__name__)
 

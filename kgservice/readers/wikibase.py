@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 import polars as pl
 
-from kgservice.literals import QUANTITY, TIME, WIKIBASE, XSD, Literal
+from kgservice.graph.literals import QUANTITY, TIME, WIKIBASE, XSD, Literal
 
 ENTITY = "http://www.wikidata.org/entity/"
 WKT = "http://www.opengis.net/ont/geosparql#wktLiteral"

@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgservice.literals import WIKIBASE
+from kgservice.graph.literals import WIKIBASE
 from kgservice.readers import wikibase
 from kgservice.readers.batch import Places, Tally
 from kgservice.readers.columns import large_strings

@@ -10,9 +10,9 @@ import numpy as np
 from rapidfuzz import fuzz
 
 from kgservice.engine import Engine
-from kgservice.literals import Literal as Lexical
+from kgservice.graph.literals import Literal as Lexical
+from kgservice.graph.texts import TextKind
 from kgservice.search.folding import fold
-from kgservice.texts import TextKind
 
 Quantifier = Literal["any", "all", "none"]
 ALIKE = 0.7

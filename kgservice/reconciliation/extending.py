@@ -10,8 +10,8 @@ import numpy as np
 
 from kgservice.answers import Named, Value
 from kgservice.engine import Engine
-from kgservice.literals import XSD
-from kgservice.statements import StatementTable
+from kgservice.graph.literals import XSD
+from kgservice.graph.statements import StatementTable
 
 _INTEGERS = {XSD + name for name in ("integer", "int", "long", "nonNegativeInteger")}
 _DECIMALS = {XSD + name for name in ("decimal", "double", "float")}

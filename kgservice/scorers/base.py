@@ -15,14 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kgservice.arrays.layers import Layers
 from kgservice.errors import InvalidQuestion, RecipeError, UnknownRelation
 from kgservice.graph import KnowledgeGraph
-from kgservice.layers import Layers
+from kgservice.graph.statements import Split
 from kgservice.query import QueryBatch, Slot
 from kgservice.recipe import ModelSettings
 from kgservice.scorers.context import Context
 from kgservice.similarity import Metric, similarity
-from kgservice.statements import Split
 
 if TYPE_CHECKING:
     from kgservice.scorers.stages import SecondStage

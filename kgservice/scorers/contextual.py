@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kgservice.captions import Captions
+from kgservice.arrays.ragged import Ragged, offsets_of
 from kgservice.contexts import PAD, ContextBuilder, Contexts, Neighbourhood, Segment, Trie
 from kgservice.contexts.builder import ORDER
 from kgservice.contexts.tokens import END, FEWEST
@@ -26,8 +26,9 @@ from kgservice.contexts.wording import Plan, Wording, Words, tokenizer_of
 from kgservice.encoders import encoded_width, open_encoder
 from kgservice.errors import DataError, RecipeError
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.captions import Captions
+from kgservice.graph.statements import Split
 from kgservice.query import QueryBatch, Slot
-from kgservice.ragged import Ragged, offsets_of
 from kgservice.recipe import ContextSettings, ModelSettings
 from kgservice.resources import home
 from kgservice.scorers.base import Answers, Logits, Term, VectorScorer, cubed
@@ -37,7 +38,6 @@ from kgservice.scorers.fusion import GatedFusion
 from kgservice.scorers.generation import Beams, Generator, Memory, Names
 from kgservice.scorers.stages import SecondStage
 from kgservice.similarity import Metric
-from kgservice.statements import Split
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

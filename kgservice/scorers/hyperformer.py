@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from kgservice.errors import RecipeError
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.statements import Split
 from kgservice.query import QueryBatch, Slot
 from kgservice.recipe import ModelSettings, TransformerSettings
 from kgservice.scorers.base import Answers, Logits, TableScorer, Term, cubed
@@ -24,7 +25,6 @@ from kgservice.scorers.context import MASKED, NOTHING, NUMBER, OTHER, Context
 from kgservice.scorers.scales import KNOTS, Scales
 from kgservice.scorers.transformer import Transformer, dropout
 from kgservice.similarity import Metric
-from kgservice.statements import Split
 
 NEIGHBOUR_WEIGHT = 0.5
 """Of the loss that finds an entity from its facts."""

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kgservice.arrays.ragged import Ragged
 from kgservice.graph import KnowledgeGraph
-from kgservice.ragged import Ragged
-from kgservice.statements import Split
+from kgservice.graph.statements import Split
 
 KNOTS = 32
 """Of a scale: quantiles of the values that training states."""

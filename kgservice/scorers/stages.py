@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from kgservice.graph import KnowledgeGraph, Level
+from kgservice.graph.statements import Split
 from kgservice.query import QueryBatch, Slot
 from kgservice.scorers.base import VectorScorer
-from kgservice.statements import Split
 
 LEARNT = (Split.TRAIN, Split.CONTEXT)
 

@@ -16,6 +16,7 @@ from torch_geometric.nn import MessagePassing
 
 from kgservice.errors import RecipeError
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.statements import Split
 from kgservice.query import QueryBatch, Slot
 from kgservice.recipe import ModelSettings, TransformerSettings
 from kgservice.scorers.base import Logits, VectorScorer, cubed
@@ -23,7 +24,6 @@ from kgservice.scorers.composition import compose
 from kgservice.scorers.context import Context
 from kgservice.scorers.transformer import Transformer, dropout
 from kgservice.similarity import Metric
-from kgservice.statements import Split
 
 OF_RELATION = 0.8
 """Share of the relation in what an edge carries; the rest is its qualifiers'."""

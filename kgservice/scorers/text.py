@@ -17,11 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kgservice.describing import described
 from kgservice.encoders import TextEncoder, encoded_width, open_encoder, shared_encoder
+from kgservice.encoders.describing import described
 from kgservice.encoders.words import BUCKETS, WordEncoder
 from kgservice.errors import RecipeError
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.statements import Split
 from kgservice.query import QueryBatch, Slot
 from kgservice.recipe import ModelSettings, TextSettings
 from kgservice.recipe.template import Template
@@ -32,7 +33,6 @@ from kgservice.scorers.context import Context
 from kgservice.scorers.transformer import dropout
 from kgservice.scorers.translation import TransE
 from kgservice.similarity import Metric
-from kgservice.statements import Split
 
 INITIAL_SCALE = 20.0
 """Of a bi-encoder's cosines: an inverse temperature, which is then learnt."""

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from kgservice.describing import described
 from kgservice.encoders import TextEncoder, open_encoder
+from kgservice.encoders.describing import described
 from kgservice.errors import DataError
 from kgservice.graph import KnowledgeGraph
 

@@ -24,9 +24,9 @@ import numpy.typing as npt
 
 from kgservice.errors import DataError
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.texts import TextKind
 from kgservice.search.folding import fold, words
 from kgservice.search.names import Names
-from kgservice.texts import TextKind
 
 if TYPE_CHECKING:
     import tantivy

@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from kgservice.errors import DataError
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.texts import TextKind
+from kgservice.graph.vocabulary import local_name
 from kgservice.search.folding import fold
-from kgservice.texts import TextKind
-from kgservice.vocabulary import local_name
 
 _SCHEMA = pa.schema(
     [

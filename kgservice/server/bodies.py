@@ -25,10 +25,10 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from kgservice.answers import MAX_K, MAX_PAIRS, MAX_STATEMENTS, Described, Pair, Question, Statement
-from kgservice.differences import MAX_QUESTIONS
+from kgservice.answers.records import EntityRecord
+from kgservice.engine.differences import MAX_QUESTIONS
 from kgservice.enrichment.plan import Plan
 from kgservice.explain import MAX_SHOWN
-from kgservice.records import EntityRecord
 from kgservice.server.problems import RequestProblem
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kgservice.answers import Answer, Named, SearchResult, TypesAnswer, Verdict
-from kgservice.explanations import Explanation
+from kgservice.answers.explanations import Explanation
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kgservice.arrays.ragged import Ragged
 from kgservice.graph import KnowledgeGraph
-from kgservice.grown import GrownGraph
-from kgservice.names import IRI, KG, WELL_KNOWN, iri_of
-from kgservice.ragged import Ragged
-from kgservice.statements import StatementTable
-from kgservice.texts import TextKind, Texts
+from kgservice.graph.grown import GrownGraph
+from kgservice.graph.names import IRI, KG, WELL_KNOWN, iri_of
+from kgservice.graph.statements import StatementTable
+from kgservice.graph.texts import TextKind, Texts
 
 ERASED = f"<{KG}erased>"
 """Marks an entity for the process that loads a file beside the graph; the mark does not stay."""

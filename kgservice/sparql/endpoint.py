@@ -21,7 +21,7 @@ import orjson
 from kgservice.answers import Answer, Question
 from kgservice.engine import Engine
 from kgservice.errors import DataError
-from kgservice.names import KG, WELL_KNOWN, name_of
+from kgservice.graph.names import KG, WELL_KNOWN, name_of
 from kgservice.sparql import inserting, predicted
 from kgservice.sparql.dataset import blocks, marks
 from kgservice.sparql.inserting import Stated

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kgservice.answers import Pair, Question
-from kgservice.names import WELL_KNOWN, name_of
-from kgservice.records import EntityRecord
+from kgservice.answers.records import EntityRecord
+from kgservice.graph.names import WELL_KNOWN, name_of
 from kgservice.sparql.refusals import QueryRefused
 from kgservice.sparql.syntax import Token
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from kgservice.answers import Answer, Candidate, Estimate, Pair, Question
-from kgservice.names import IRI, KG, iri_of, name_of
+from kgservice.graph.names import IRI, KG, iri_of, name_of
 from kgservice.sparql.refusals import QueryRefused
 from kgservice.sparql.syntax import Prologue, Service, Token
 

@@ -20,10 +20,10 @@ from tqdm import tqdm
 
 from kgservice.errors import DataError, RecipeError, TrainingDiverged
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.statements import Split
 from kgservice.precision import fast_bfloat16
 from kgservice.recipe import TrainingSettings
 from kgservice.scorers.base import VectorScorer
-from kgservice.statements import Split
 from kgservice.training import optimizers, weights
 from kgservice.training.checkpoint import Checkpoint
 from kgservice.training.distillation import answers_of

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from kgservice.graph import KnowledgeGraph, Level
+from kgservice.graph.statements import Split
 from kgservice.query import Slot
 from kgservice.scorers.context import Context
-from kgservice.statements import Split
 from kgservice.training.objectives import Positives, Soft
 
 

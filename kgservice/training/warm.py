@@ -17,8 +17,8 @@ from torch import Tensor
 
 from kgservice.errors import RecipeError
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.vocabulary import Vocabulary
 from kgservice.scorers.base import EmbeddingScorer, VectorScorer
-from kgservice.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 
 from kgservice import pipeline
+from kgservice.graph.statements import Split
 from kgservice.query import QueryBatch
 from kgservice.recipe import Recipe
 from kgservice.resources import share
 from kgservice.scorers import build
 from kgservice.scorers.contextual import ContextScorer
 from kgservice.scorers.generation import Memory
-from kgservice.statements import Split
 from tests.bench import machine
 
 CHUNK = 1024

@@ -32,8 +32,8 @@ from kgservice.enrichment.selecting import Limits, Selection, select
 from kgservice.enrichment.table import named
 from kgservice.evaluation.populations import corrupted
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.statements import Split, StatementTable
 from kgservice.recipe import Recipe
-from kgservice.statements import Split, StatementTable
 from kgservice.store.reviews import Review
 from tests.bench import machine
 

@@ -20,13 +20,13 @@ import numpy.typing as npt
 
 from kgservice.encoders import TextEncoder, open_encoder
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.statements import StatementTable
+from kgservice.graph.texts import TextKind, Texts
+from kgservice.graph.vocabulary import Vocabulary
 from kgservice.resources import home
 from kgservice.search import EntitySearch
 from kgservice.search.folding import fold, words
 from kgservice.search.matching import Question, compare
-from kgservice.statements import StatementTable
-from kgservice.texts import TextKind, Texts
-from kgservice.vocabulary import Vocabulary
 from tests.bench import machine
 from tests.bench.names import mirror
 

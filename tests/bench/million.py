@@ -19,11 +19,11 @@ import numpy as np
 from kgservice import scorers
 from kgservice.evaluation.ranking import rank
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.statements import Split, StatementTable
+from kgservice.graph.vocabulary import Vocabulary
 from kgservice.recipe import ModelSettings
 from kgservice.scorers.base import VectorScorer
-from kgservice.statements import Split, StatementTable
 from kgservice.training.loop import fit
-from kgservice.vocabulary import Vocabulary
 from tests.bench import machine
 
 BAR_MIB = 4096

@@ -9,9 +9,9 @@ import numpy as np
 
 from kgservice import datasets
 from kgservice.graph import KnowledgeGraph
-from kgservice.statements import StatementTable
-from kgservice.texts import TextKind, Texts
-from kgservice.vocabulary import Vocabulary
+from kgservice.graph.statements import StatementTable
+from kgservice.graph.texts import TextKind, Texts
+from kgservice.graph.vocabulary import Vocabulary
 
 SOURCES = ("fb15k-237", "codex-m")
 ALIASED = 0.3

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kgservice.ragged import Ragged
-from kgservice.type_head import truth_of
+from kgservice.arrays.ragged import Ragged
+from kgservice.heads.types import truth_of
 
 Floats = npt.NDArray[np.float32]
 ROUNDS = 1000

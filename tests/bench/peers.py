@@ -12,8 +12,8 @@ import torch
 from kgservice import datasets
 from kgservice.evaluation.ranking import rank
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.statements import Split
 from kgservice.scorers.bilinear import ComplEx
-from kgservice.statements import Split
 from tests.bench.protocol import INITIAL_SCALE, SEED, WIDTH, Clock, Settings, Task, triples
 
 BUDGET_S = {"pykeen": 240.0, "torch_geometric": 60.0}

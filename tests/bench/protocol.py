@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from kgservice.graph import KnowledgeGraph
-from kgservice.statements import Split
+from kgservice.graph.statements import Split
 from tests.bench import machine
 from tests.bench.machine import matmul_precision
 

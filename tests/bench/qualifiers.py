@@ -23,10 +23,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from kgservice import datasets, pipeline, scorers
+from kgservice.graph.statements import Split
 from kgservice.recipe import Recipe
 from kgservice.release import Release, ReleaseStore
 from kgservice.resources import share
-from kgservice.statements import Split
 from kgservice.training import optimizers
 from kgservice.training.loop import keep_freed_memory, resolve_precision
 from kgservice.training.objectives import Workspace

@@ -14,7 +14,7 @@ from rapidfuzz.distance import OSA
 from rapidfuzz.process import extract
 
 from kgservice.graph import KnowledgeGraph
-from kgservice.texts import TextKind
+from kgservice.graph.texts import TextKind
 from tests.bench.names import Asked
 
 SLOW = 20

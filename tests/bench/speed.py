@@ -15,9 +15,9 @@ from kgservice import datasets, scorers
 from kgservice.evaluation import products
 from kgservice.evaluation.ranking import ENTITIES, SIDES, rank
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.statements import Split, StatementTable
 from kgservice.recipe import ModelSettings
 from kgservice.scorers.bilinear import ComplEx
-from kgservice.statements import Split, StatementTable
 from kgservice.training.loop import fit
 from tests.bench import machine, peers
 from tests.bench.machine import matmul_precision

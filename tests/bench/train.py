@@ -19,9 +19,9 @@ import torch
 
 from kgservice import datasets, scorers
 from kgservice.evaluation.ranking import rank
+from kgservice.graph.statements import Split
 from kgservice.query import Slot
 from kgservice.recipe import ModelSettings
-from kgservice.statements import Split
 from kgservice.training.loop import fit
 from tests.bench import machine
 from tests.bench.machine import matmul_precision

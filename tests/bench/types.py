@@ -20,15 +20,15 @@ import numpy.typing as npt
 
 from kgservice import datasets
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.statements import Split
+from kgservice.graph.types import Types
+from kgservice.heads.types import Parts, TypeHead, figures, tenths
 from kgservice.pipeline import graphs, learning
 from kgservice.pipeline.measuring import tell_by_text
 from kgservice.recipe import ModelSettings, Recipe
 from kgservice.resources import home
 from kgservice.scorers import build
 from kgservice.scorers.text import TextScorer
-from kgservice.statements import Split
-from kgservice.type_head import Parts, TypeHead, figures, tenths
-from kgservice.types import Types
 from tests.bench import machine
 from tests.bench.paired import Outcome, compare
 

@@ -16,17 +16,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from kgservice import pipeline, refining
+from kgservice import pipeline
+from kgservice.answers.records import EntityRecord
 from kgservice.engine import Engine
-from kgservice.erasing import without
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.erasing import without
+from kgservice.graph.texts import TextKind
 from kgservice.query import QueryBatch, Slot
 from kgservice.recipe import Recipe
-from kgservice.records import EntityRecord
 from kgservice.resources import share
+from kgservice.scorers import refining
 from kgservice.similarity import similarity
 from kgservice.store import Changes
-from kgservice.texts import TextKind
 from tests.bench import machine
 
 COUNTS = (0, 1, 2, 4, 8)

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kgservice.graph import KnowledgeGraph
-from kgservice.names import Names
-from kgservice.texts import Texts
-from kgservice.vocabulary import Vocabulary
+from kgservice.graph.names import Names
+from kgservice.graph.texts import Texts
+from kgservice.graph.vocabulary import Vocabulary
 
 
 def labels_of(texts: Texts, vocabulary: Vocabulary, ids: npt.ArrayLike, graph: KnowledgeGraph) -> list[str]:

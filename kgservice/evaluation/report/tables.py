@@ -15,7 +15,7 @@ from kgservice.evaluation.report.charts import reliability_chart, spread_chart
 from kgservice.evaluation.report.labels import labels_of
 from kgservice.evaluation.report.models import ModelReport
 from kgservice.graph import KnowledgeGraph
-from kgservice.statements import Split
+from kgservice.graph.statements import Split
 
 BARS = 24
 """Relations or types drawn; the rest goes into a table that unfolds."""

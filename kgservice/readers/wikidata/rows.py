@@ -7,12 +7,12 @@ from collections import Counter
 import numpy as np
 import pyarrow as pa
 
-from kgservice.literals import WIKIBASE, XSD
+from kgservice.graph.literals import WIKIBASE, XSD
+from kgservice.graph.statements import Rank, Split
 from kgservice.readers import wikibase
 from kgservice.readers.batch import Batch, Owner, Places, StatementRows, Tally, TextRows
 from kgservice.readers.options import RDFS, SKOS, ReadOptions
 from kgservice.readers.wikidata.documents import Claim, Entity, Redirect, Snak, Value
-from kgservice.statements import Rank, Split
 
 SITELINKS = WIKIBASE + "sitelinks"
 REDIRECTS = "http://www.w3.org/2002/07/owl#sameAs"

@@ -9,9 +9,9 @@ import orjson
 from fastapi import APIRouter, Body, Path, Response
 from fastapi.openapi.models import Example
 
+from kgservice.answers.records import EntityRecord
 from kgservice.engine import Engine
 from kgservice.errors import InvalidQuestion
-from kgservice.records import EntityRecord
 from kgservice.server.bodies import Id, JsonRoute, RecordBody, RecordsBody
 from kgservice.server.documentation import responses
 from kgservice.server.schemas import Put

@@ -10,12 +10,13 @@ from fastapi import APIRouter, Body, Header, Path, Query, Response
 from fastapi.openapi.models import Example
 
 from kgservice.answers import Named
-from kgservice.cursors import Cursor
+from kgservice.answers.cursors import Cursor
 from kgservice.engine import Engine
 from kgservice.enrichment.links import check
 from kgservice.enrichment.running import read_page, read_report
 from kgservice.enrichment.worker import folder_of
-from kgservice.names import Names
+from kgservice.graph.names import Names
+from kgservice.graph.texts import Texts
 from kgservice.server.bodies import EnrichmentBody, JsonRoute
 from kgservice.server.documentation import responses
 from kgservice.server.jobs import ENRICHMENT
@@ -23,7 +24,6 @@ from kgservice.server.problems import RequestProblem
 from kgservice.server.schemas import Enrichment, Enrichments, Proposal, Proposals
 from kgservice.server.service import Service, ServiceOf
 from kgservice.store.jobs import Job, UnknownJob
-from kgservice.texts import Texts
 
 router = APIRouter(prefix="/v1", tags=["enrichment"], route_class=JsonRoute)
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
 
-from kgservice.differences import Difference, difference
+from kgservice.engine.differences import Difference, difference
 from kgservice.errors import CorruptRelease, UnknownRelease
 from kgservice.release import Release
 from kgservice.server.bodies import DiffQuery

@@ -10,8 +10,8 @@ from urllib.parse import parse_qsl
 from fastapi import APIRouter, Request, Response
 
 from kgservice import __version__
+from kgservice.answers.records import EntityRecord
 from kgservice.engine import Engine
-from kgservice.records import EntityRecord
 from kgservice.server.documentation import responses
 from kgservice.server.negotiation import preferred
 from kgservice.server.problems import RequestProblem

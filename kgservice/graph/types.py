@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from kgservice.digests import ColumnDigest
-from kgservice.ragged import Ragged, offsets_of
-from kgservice.texts import Texts
-from kgservice.vocabulary import Vocabulary
+from kgservice.arrays.digests import ColumnDigest
+from kgservice.arrays.ragged import Ragged, offsets_of
+from kgservice.graph.texts import Texts
+from kgservice.graph.vocabulary import Vocabulary
 
 SCHEMA = pa.schema({"types": pa.large_list(pa.int32())})
 """`entity_types.arrow`: a list of type ids per entity."""

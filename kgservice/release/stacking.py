@@ -15,16 +15,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from kgservice.arrays.ragged import Ragged
 from kgservice.evaluation.calibration import Calibration
 from kgservice.evaluation.populations import completion_feature
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.statements import Split
 from kgservice.index import Searcher
 from kgservice.query import QueryBatch, Slot
-from kgservice.ragged import Ragged
 from kgservice.recipe import ModelSettings
 from kgservice.scorers.base import VectorScorer
 from kgservice.seeking import seek
-from kgservice.statements import Split
 
 FLOOR = 1e-4
 """Probability of what a model does not name."""

@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kgservice.arrays.ragged import Ragged
 from kgservice.errors import DataError
-from kgservice.ragged import Ragged
 
 Ids = npt.NDArray[np.int32]
 Vectors = npt.NDArray[np.float32]

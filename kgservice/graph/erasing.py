@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from kgservice.arrays.ragged import Ragged, offsets_of
 from kgservice.graph import KnowledgeGraph
-from kgservice.literals import Literals
-from kgservice.ragged import Ragged, offsets_of
-from kgservice.statements import StatementTable
-from kgservice.texts import Texts
-from kgservice.vocabulary import Vocabulary
+from kgservice.graph.literals import Literals
+from kgservice.graph.statements import StatementTable
+from kgservice.graph.texts import Texts
+from kgservice.graph.vocabulary import Vocabulary
 
 Ids = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]

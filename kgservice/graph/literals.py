@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgservice.statements import StatementTable
-from kgservice.vocabulary import Vocabulary
+from kgservice.graph.statements import StatementTable
+from kgservice.graph.vocabulary import Vocabulary
 
 Ids = npt.NDArray[np.int32]
 

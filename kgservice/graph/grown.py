@@ -13,13 +13,13 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from kgservice.arrays.ragged import Ragged
 from kgservice.graph import AnswerIndex, KnowledgeGraph, Level
+from kgservice.graph.statements import Split, StatementTable
+from kgservice.graph.texts import TextKind, Texts
+from kgservice.graph.types import Types
+from kgservice.graph.vocabulary import Vocabulary
 from kgservice.query import QueryBatch, Slot
-from kgservice.ragged import Ragged
-from kgservice.statements import Split, StatementTable
-from kgservice.texts import TextKind, Texts
-from kgservice.types import Types
-from kgservice.vocabulary import Vocabulary
 
 Mask = npt.NDArray[np.bool_]
 

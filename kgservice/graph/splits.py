@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kgservice.arrays.ordering import Column, first_of_equal, order_of
 from kgservice.errors import InputError
 from kgservice.graph import KnowledgeGraph
-from kgservice.ordering import Column, first_of_equal, order_of
-from kgservice.statements import Split, StatementTable
+from kgservice.graph.statements import Split, StatementTable
 
 Ids = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]

@@ -17,17 +17,17 @@ from typing import Literal as OneOf
 import numpy as np
 import numpy.typing as npt
 
-from kgservice.captions import Captions
+from kgservice.arrays.ordering import mix
+from kgservice.arrays.ragged import Ragged, offsets_of
 from kgservice.errors import GraphError
-from kgservice.literals import Literals
-from kgservice.media import Media
-from kgservice.ordering import mix
+from kgservice.graph.captions import Captions
+from kgservice.graph.literals import Literals
+from kgservice.graph.media import Media
+from kgservice.graph.statements import Split, StatementTable
+from kgservice.graph.texts import Texts
+from kgservice.graph.types import Types
+from kgservice.graph.vocabulary import Vocabulary
 from kgservice.query import QueryBatch, Slot
-from kgservice.ragged import Ragged, offsets_of
-from kgservice.statements import Split, StatementTable
-from kgservice.texts import Texts
-from kgservice.types import Types
-from kgservice.vocabulary import Vocabulary
 
 FORMAT_VERSION = 1
 ALL_SPLITS = tuple(Split)

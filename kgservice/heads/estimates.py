@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kgservice.arrays.layers import Layers
+from kgservice.arrays.ragged import offsets_of
 from kgservice.errors import DataError
 from kgservice.graph import KnowledgeGraph
-from kgservice.layers import Layers
-from kgservice.ragged import offsets_of
-from kgservice.statements import Rank, Split
+from kgservice.graph.statements import Rank, Split
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]

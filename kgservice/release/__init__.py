@@ -328,7 +328,7 @@ def _versions() -> Iterator[tuple[str, str]]:
 
 def _commit() -> str | None:
     """The commit of the code where it runs from a checkout."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parent.parent.parent
     if not (root / ".git").exists():
         return None
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.texts import TextKind
+from kgservice.graph.vocabulary import local_name
 from kgservice.recipe.template import DEFAULT_TEMPLATE, Template
-from kgservice.texts import TextKind
-from kgservice.vocabulary import local_name
 
 
 def described(

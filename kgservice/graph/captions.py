@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from kgservice.digests import ColumnDigest
+from kgservice.arrays.digests import ColumnDigest
 
 SCHEMA = pa.schema([("entity", pa.int32()), ("relation", pa.int32()), ("text", pa.large_string())])
 ANY = -1

@@ -11,16 +11,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from kgservice.downloads import Download, fetch_file
+from kgservice.datasets.downloads import Download, fetch_file
 from kgservice.errors import DataError, RecipeError, UnknownDataset
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.withholding import withhold
 from kgservice.ingestion import GraphBuilder, load_into
 from kgservice.readers.companions import COMPANION_ROLES, Companion, add_companions, type_pairs
 from kgservice.readers.facts import SPLIT_OF_STEM
 from kgservice.readers.sources import Source
 from kgservice.readers.tsv import ROLE_OF_STEM
 from kgservice.resources import home, share
-from kgservice.withholding import withhold
 
 _log = logging.getLogger(__name__)
 

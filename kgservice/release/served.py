@@ -13,18 +13,18 @@ import torch
 from torch import Tensor
 
 from kgservice import index as indexes
+from kgservice.arrays.layers import Layers
 from kgservice.errors import DataError
-from kgservice.estimates import Estimates
 from kgservice.evaluation.calibration import Calibration
+from kgservice.graph.statements import Split
+from kgservice.heads.estimates import Estimates
+from kgservice.heads.types import TypeHead
+from kgservice.heads.zero_shot import ZeroShot
 from kgservice.index import ExactIndex, LayeredIndex, Searcher
-from kgservice.layers import Layers
 from kgservice.recipe import ModelSettings, Recipe
 from kgservice.release import Release
 from kgservice.scorers import build as build_scorer
 from kgservice.scorers.base import VectorScorer
-from kgservice.statements import Split
-from kgservice.type_head import TypeHead
-from kgservice.zero_shot import ZeroShot
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from kgservice.answers import Answer, Named, Question
 from kgservice.engine import Engine
 from kgservice.errors import InvalidQuestion, UnknownName
 from kgservice.graph import KnowledgeGraph
-from kgservice.statements import Split
+from kgservice.graph.statements import Split
 
 MAX_QUESTIONS = 1000
 

@@ -16,10 +16,10 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from kgservice.arrays.ragged import Ragged
 from kgservice.encoders import TextEncoder
 from kgservice.errors import DataError
-from kgservice.ragged import Ragged
-from kgservice.type_head import Parts, calibration_error, tenths, truth_of
+from kgservice.heads.types import Parts, calibration_error, tenths, truth_of
 
 Ids = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgservice.digests import ColumnDigest
+from kgservice.arrays.digests import ColumnDigest
 
 SCHEMA = pa.schema(
     [("owner", pa.int32()), ("kind", pa.int8()), ("language", pa.large_string()), ("text", pa.large_string())]

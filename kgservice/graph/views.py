@@ -7,11 +7,11 @@ import numpy.typing as npt
 
 from kgservice.answers import Named, QualifierView, StatementView, Value
 from kgservice.graph import KnowledgeGraph
-from kgservice.media import COMMONS_MEDIA, address_of, is_image
-from kgservice.names import Names
+from kgservice.graph.media import COMMONS_MEDIA, address_of, is_image
+from kgservice.graph.names import Names
+from kgservice.graph.statements import StatementTable
+from kgservice.graph.texts import TextKind, Texts
 from kgservice.query import QueryBatch, Slot
-from kgservice.statements import StatementTable
-from kgservice.texts import TextKind, Texts
 
 REMEMBERED = 1 << 16
 """Names with their labels that are kept at hand, of each kind, language and with or without descriptions."""

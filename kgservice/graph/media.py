@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from kgservice.literals import WIKIBASE, Literals
+from kgservice.graph.literals import WIKIBASE, Literals
 
 COMMONS_MEDIA = WIKIBASE + "CommonsMedia"
 _ADDRESS = "https://commons.wikimedia.org/wiki/Special:FilePath/"

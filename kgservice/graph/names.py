@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kgservice.errors import UnknownEntity, UnknownName, UnknownRelation, UnknownType
-from kgservice.vocabulary import Vocabulary
+from kgservice.graph.vocabulary import Vocabulary
 
 WELL_KNOWN = {
     "owl": "http://www.w3.org/2002/07/owl#",

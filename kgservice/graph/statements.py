@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from kgservice.digests import ColumnDigest
+from kgservice.arrays.digests import ColumnDigest
+from kgservice.arrays.ordering import first_of_equal, order_of
+from kgservice.arrays.ragged import Ragged, offsets_of
 from kgservice.errors import GraphError
-from kgservice.ordering import first_of_equal, order_of
-from kgservice.ragged import Ragged, offsets_of
 
 Ids = npt.NDArray[np.int32]
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kgservice.digests import ColumnDigest
+from kgservice.arrays.digests import ColumnDigest
 from kgservice.errors import GraphError
 
 Ids = npt.NDArray[np.int32]

@@ -1,0 +1,1 @@
+"""What frozen vectors of entities tell beside links: types, types never seen, numbers and dates."""
