@@ -84,6 +84,11 @@ def test_what_differs_is_counted_and_shown(ours: RankTable, world: KnowledgeGrap
     assert gains == sorted(gains, reverse=True)
     labels = set(world.texts.labels(np.arange(world.n)))
     assert all(row.subject in labels for row in found.biggest)
+    assert sum(part.contribution for part in found.parts) == pytest.approx(expected)
+    assert sum(part.rows for part in found.parts) == len(ours)
+    assert [part.contribution for part in found.parts] == sorted(
+        (part.contribution for part in found.parts), reverse=True
+    )
     back = compare(with_rank(ours, values), ours, world)
     assert back.difference == pytest.approx(-expected)
     assert (back.better, back.worse) == (0, 40)

@@ -162,9 +162,9 @@ def evaluate(
             ours = RankTable.of(trained.ranks)
             if ranks is not None:
                 ours.write(ranks, graph)
-            if theirs is not None:
+            if theirs is not None and against is not None:
                 compared.append(compare(ours, theirs, graph, partial=partial))
-                runs[-1]["against"] = compared[-1].as_dict()
+                runs[-1]["against"] = {"name": against.stem, **compared[-1].as_dict()}
         results[name] = runs
         _keep(record, out)  # after every model: another may take hours
         click.echo(model_card(loaded, name, runs))

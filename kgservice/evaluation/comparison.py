@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ from kgservice.graph.texts import Texts
 from kgservice.graph.vocabulary import Vocabulary
 
 SHOWN = 20
+SIDES = 8
+"""Parts that are shown at each end."""
 SAME = 1e-9
 """Relative difference up to which two ranks are equal: other tools write theirs as decimals."""
 
@@ -42,6 +44,26 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Part:
+    """The rows of one relation and one side.
+
+    Attributes:
+        relation: its label, or its name where there is none.
+        side: what was asked, "head" or "tail".
+        rows: how many.
+        ours, theirs: MRR of both on them.
+        contribution: to the difference of both MRRs over all rows; those of all parts sum to it.
+    """
+
+    relation: str
+    side: str
+    rows: int
+    ours: float
+    theirs: float
+    contribution: float
+
+
+@dataclass(frozen=True)
 class Comparison:
     """What `compare` found.
 
@@ -54,6 +76,7 @@ class Comparison:
         sign_p: of the sign test over statements: how likely so uneven a count of wins and losses is among equals.
         wilcoxon_p: of the signed-rank test over statements, which weighs them by how far they differ.
         biggest: the rows that move the MRR most, in either direction.
+        parts: every relation and side, from what ours wins most by to what theirs does.
     """
 
     rows: int
@@ -69,6 +92,7 @@ class Comparison:
     sign_p: float
     wilcoxon_p: float
     biggest: tuple[Difference, ...]
+    parts: tuple[Part, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -97,13 +121,33 @@ class Comparison:
             f"Difference of MRR {self.difference:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}; over statements, sign test "
             f"p = {self.sign_p:.2g}, Wilcoxon p = {self.wilcoxon_p:.2g}.",
         ]
+        lines += ["", *part_lines([asdict(part) for part in self.parts])]
         if self.biggest:
             lines += ["", f"The {len(self.biggest)} biggest differences:", ""]
             lines += ["| subject | relation | object | missing | ours | theirs |", "|---|---|---|---|---|---|"]
             for row in self.biggest:
                 cells = (row.subject, row.relation, row.object, row.side, f"{row.ours:g}", f"{row.theirs:g}")
-                lines.append("| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |")
+                lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
         return "\n".join(lines) + "\n"
+
+
+def part_lines(parts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A table of where ours wins most and where theirs does.
+
+    Args:
+        parts: `Part`s as plain values, sorted as in `Comparison.parts`.
+    """
+    won = [part for part in parts if part["contribution"] > 0][:SIDES]
+    lost = [part for part in parts if part["contribution"] < 0][-SIDES:]
+    lines = ["| relation | missing | rows | ours | theirs | of the difference |", "|---|---|---|---|---|---|"]
+    for part in [*won, *lost]:
+        figures = f"{part['rows']:,} | {part['ours']:.4f} | {part['theirs']:.4f} | {part['contribution']:+.4f}"
+        lines.append(f"| {_cell(part['relation'])} | {part['side']} | {figures} |")
+    return lines
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
 
 
 def compare(ours: RankTable, theirs: RankTable, graph: KnowledgeGraph, *, partial: bool = False) -> Comparison:
@@ -158,6 +202,30 @@ def compare(ours: RankTable, theirs: RankTable, graph: KnowledgeGraph, *, partia
         sign_p=sign_p,
         wilcoxon_p=wilcoxon_p,
         biggest=_differences(theirs, rank, chosen, graph),
+        parts=_parts(theirs, rank, gain, graph),
+    )
+
+
+def _parts(
+    table: RankTable, ours: npt.NDArray[np.float64], gain: npt.NDArray[np.float64], graph: KnowledgeGraph
+) -> tuple[Part, ...]:
+    keys = table.relation.astype(np.int64) * 2 + (table.side == "tail")
+    present, part = np.unique(keys, return_inverse=True)
+    rows = np.bincount(part)
+    won = np.bincount(part, weights=gain) / len(gain)
+    figures = [np.bincount(part, weights=1 / ranks) / rows for ranks in (ours, table.rank)]
+    labels = _labels(graph.relation_texts, graph.relations, (present // 2).astype(np.int32))
+    order = np.argsort(-won, kind="stable").tolist()
+    return tuple(
+        Part(
+            relation=labels[i],
+            side="tail" if present[i] % 2 else "head",
+            rows=int(rows[i]),
+            ours=float(figures[0][i]),
+            theirs=float(figures[1][i]),
+            contribution=float(won[i]),
+        )
+        for i in order
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kgservice.evaluation.calibration import Calibration
+from kgservice.evaluation.comparison import part_lines
 from kgservice.recipe import Recipe
 
 NUMBERS = 20
@@ -69,6 +70,7 @@ def model_card(
         f"of {', '.join(str(len(run['training']['epochs'])) for run in runs)}.",
         *_parts(runs),
     ]
+    lines += _against(runs[0].get("against"))
     graded = [run["classification"] for run in runs if run.get("classification")]
     if graded:
         lines += ["", "## Triple classification", "", "On the test split's verified negatives.", ""]
@@ -216,6 +218,23 @@ def _parts(runs: Sequence[Mapping[str, Any]]) -> list[str]:
             means = [spread["by_frequency"][name]["mean"] for spread in spreads]
             lines.append(f"| {name} | {part['count']:,} | {_of(means)} |")
     return lines
+
+
+def _against(found: Mapping[str, Any] | None) -> list[str]:
+    """Where the first seed's ranks are better than other ranks of the same statements, and where worse."""
+    if not found:
+        return []
+    low, high = found["interval"]
+    return [
+        "",
+        f"### Beside {found['name']}",
+        "",
+        f"First seed: MRR {found['ours']['mrr']:.4f}, theirs {found['theirs']['mrr']:.4f}; difference "
+        f"{found['difference']:+.4f} ({low:+.4f} to {high:+.4f}); of {found['rows']:,} ranks {found['better']:,} better, "
+        f"{found['worse']:,} worse. Where most is won and lost:",
+        "",
+        *part_lines(found["parts"]),
+    ]
 
 
 def _part(runs: Sequence[Mapping[str, Any]], *path: str) -> tuple[str, str, str]:
