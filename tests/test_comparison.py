@@ -203,6 +203,13 @@ def test_evaluate_writes_ranks_and_compares(family_ttl: Path, tmp_path: Path, mo
     again = run("--against", str(ranks), "--seeds", "1", "--ranks", str(tmp_path / "other.tsv"))
     assert "0 better, 0 worse" not in again
     assert (tmp_path / "other.tsv").read_text(encoding="utf-8") != ranks.read_text(encoding="utf-8")
+    part, few = tmp_path / "few.tsv", tmp_path / "few.json"
+    assert "a fixed sample of 10 of its" in run("--sample", "10", "--ranks", str(part), "--out", str(few))
+    _, *rows = part.read_text(encoding="utf-8").splitlines()
+    assert len(rows) == 10
+    assert set(rows) < set(ranks.read_text(encoding="utf-8").splitlines()), "a rank of the sample is one of the whole"
+    sampled = json.loads(few.read_text(encoding="utf-8"))["models"]["complex"][0]
+    assert sampled["sample"] == {"questions": 10, "of": measured["test"]["filtered"]["realistic"]["count"]}
     refused = CliRunner().invoke(cli, ["evaluate", str(recipe), "--ranks", str(ranks), "--seeds", "0,1"])
     assert refused.exit_code
     assert "holds the ranks of one training, not of 1 models by 2 seeds" in refused.output + str(refused.exception)

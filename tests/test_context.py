@@ -22,7 +22,7 @@ from kgservice.contexts import ContextBuilder, Neighbourhood, Segment, Trie, tra
 from kgservice.contexts.tokens import END, PAD, SPECIALS, encoded
 from kgservice.contexts.wording import Plan, Wording, Words, tokenizer_of
 from kgservice.engine import Engine
-from kgservice.errors import DataError, InputError
+from kgservice.errors import DataError, InputError, RecipeError
 from kgservice.graph import KnowledgeGraph
 from kgservice.graph.captions import ANY, Captions
 from kgservice.graph.splits import random_split
@@ -34,6 +34,7 @@ from kgservice.scorers import build
 from kgservice.scorers.attribution import read_for
 from kgservice.scorers.contextual import ContextScorer
 from kgservice.scorers.generation import Generator, Memory, Names
+from kgservice.scorers.pretrained import Pretrained
 from kgservice.seeking import seek
 
 
@@ -343,6 +344,119 @@ class TestScorer:
             model(family, features=str(tmp_path / "images.parquet"), features_width=4)
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    path = tmp_path_factory.mktemp("t5")
+    letters = [(letter, -4.0) for letter in "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789().,[]"]
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("\u2581", -2.0), *letters]
+    pieces += [(f"\u2581{word}", -1.0) for word in ("question", "of", "description", "Town", "Child", "Mother")]
+    tokenizer = Tokenizer(models.Unigram([*pieces, ("<extra_id_0>", 0.0)], unk_id=2))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        extra_special_tokens=["<extra_id_0>"],
+    ).save_pretrained(path)
+    torch.manual_seed(3)
+    config = T5Config(
+        vocab_size=len(pieces) + 9,  # more rows than tokens, as published ones have
+        d_model=16,
+        d_kv=8,
+        d_ff=24,
+        num_layers=2,
+        num_decoder_layers=1,
+        num_heads=2,
+        feed_forward_proj="relu",
+    )
+    T5ForConditionalGeneration(config).save_pretrained(path)
+    return path
+
+
+class TestPretrained:
+    """A model that was trained elsewhere: a small one that the test writes as `transformers` does."""
+
+    SIZES: ClassVar = {"layers": 2, "decoder_layers": 1, "heads": 2, "hidden": 24, "gated": False}
+
+    def vocabulary(self, folder: Path) -> int:
+        return len(Pretrained.open(str(folder)).row)
+
+    def test_training_begins_with_its_weights_and_reads_by_its_tokens(
+        self, family: KnowledgeGraph, folder: Path, tmp_path: Path
+    ) -> None:
+        size = self.vocabulary(folder)
+        scorer = model(family, pretrained=str(folder), vocabulary=size, **self.SIZES)
+        theirs = T5ForConditionalGeneration.from_pretrained(folder)
+        child = np.flatnonzero(np.array(unique_names(family)) == "Child 7")
+        said = scorer.contexts(QueryBatch.objects(child, [relation(family, "parent")])).texts(0, scorer.tokenizer)
+        assert said[Segment.QUESTION] == "[question] parent [of] Child 7"
+        # What it makes of words without any mark is what the published model makes of them.
+        own = scorer.tokenizer.encode("Town of Child").ids
+        tokens = torch.tensor([theirs_of(folder, "Town of Child")])
+        with torch.inference_mode():
+            expected = theirs.encoder(input_ids=tokens).last_hidden_state
+            found = scorer.encoder(inputs_embeds=scorer.embedding(torch.tensor([own]))).last_hidden_state
+        torch.testing.assert_close(found, expected)
+        # A mark is what its words are.
+        words = theirs.shared.weight[theirs_of(folder, "question")].mean(0)
+        torch.testing.assert_close(scorer.embedding.weight[SPECIALS.index("[ question ]")], words)
+        assert "[ pad ]" not in [scorer.tokenizer.id_to_token(id) for id in scorer.tokenizer.encode("[ pad ]").ids]
+        # A release opens without the folder.
+        scorer.keep(tmp_path)
+        again = build(scorer_settings(scorer, str(folder / "gone"), size), n=family.n, r=family.r)
+        again.load_state_dict(scorer.state_dict())
+        again.reopen(tmp_path, family, (Split.TRAIN,))
+        batch = QueryBatch.objects([1, 2], [0, 1])
+        with torch.inference_mode():
+            torch.testing.assert_close(again.eval().scores(batch), scorer.scores(batch))
+
+    def test_names_that_its_tokens_read_alike_are_numbered(self, family: KnowledgeGraph, folder: Path) -> None:
+        tokenizer = Pretrained.open(str(folder)).tokenizer
+        words = Words.of(family, "en", np.arange(len(family.statements)))
+        words = replace(words, names=["東京", "大阪", "Town", "京都", *words.names[4:]])
+        names = Wording.of(words, tokenizer, Plan(12, 8)).names
+        assert len({tuple(name.tolist()) for name in names}) == family.n
+        assert tokenizer.decode(names[1].tolist()).endswith(" 2")
+
+    @pytest.mark.parametrize(
+        ("changes", "what"),
+        [
+            ({"layers": 3}, "set context.layers = 2$"),
+            ({"vocabulary": 512, "gated": True}, r"set context\.vocabulary = \d+, context\.gated = false"),
+        ],
+    )
+    def test_sizes_that_are_not_its_own_are_named(
+        self, family: KnowledgeGraph, folder: Path, changes: dict[str, object], what: str
+    ) -> None:
+        given = {"vocabulary": self.vocabulary(folder), **self.SIZES, **changes}
+        with pytest.raises(RecipeError, match=what):
+            model(family, pretrained=str(folder), **given)
+
+    def test_a_folder_without_a_model_is_told(self, family: KnowledgeGraph, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match=r"config\.json is missing: expected a folder that transformers saved"):
+            model(family, pretrained=str(tmp_path))
+        (tmp_path / "config.json").write_text('{"model_type": "t5"}')
+        with pytest.raises(DataError, match="holds no T5 model with a fast tokenizer"):
+            model(family, pretrained=str(tmp_path))
+
+
+def theirs_of(folder: Path, text: str) -> list[int]:
+    from transformers import AutoTokenizer
+
+    ids: list[int] = AutoTokenizer.from_pretrained(folder)(text, add_special_tokens=False).input_ids
+    return ids
+
+
+def scorer_settings(scorer: ContextScorer, folder: str, vocabulary: int) -> ModelSettings:
+    context = {**scorer.settings.model_dump(), "pretrained": folder, "vocabulary": vocabulary}
+    return ModelSettings.model_validate({"scorer": "context", "width": scorer.width, "context": context})
+
+
 class TestTraining:
     RECIPE: ClassVar = {
         "scorer": "context",
@@ -396,6 +510,7 @@ class TestTraining:
         assert len(answer.candidates) == 3
         assert answer.candidates[0].score >= answer.candidates[1].score
         metrics = release.metrics("context")
+        assert "second stage alone" in (release.model_folder("context") / "README.md").read_text(encoding="utf-8")
         assert metrics["test"]["stages"]["sample"]["second"]["count"] > 0
         why = engine.explain([("ex:child3", "ex:livesIn", "ex:town0")], model="context")[0]
         assert [part.segment for part in why.read][:2] == ["question", "description"]

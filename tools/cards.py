@@ -190,6 +190,8 @@ def headline() -> Iterator[str]:
     yield from trained()
     rows: dict[str, tuple[float, str]] = {}
     for dataset, (card, model), runs in committed():
+        if _sampled(runs):
+            continue
         mrr = statistics.fmean(run["test"]["filtered"]["realistic"]["mrr"] for run in runs)
         row = f"| {dataset} | [{model}](models/{card}.md) | {_measured(runs, 'mrr')} | {_measured(runs, 'hits@10')} |"
         rows[dataset] = max(rows.get(dataset, (0.0, "")), (mrr, row))
@@ -350,7 +352,7 @@ def recipes() -> Iterator[str]:
     yield (
         "\nLink prediction, test split, filtered, realistic ranks, heads and tails; ± is the standard deviation of seeds, or "
         "half of the 95 % interval over statements where there is one seed; the baseline names what a relation's answers most "
-        "often are:"
+        "often are; † on a sample of the test (`--sample`), not to be compared with the whole:"
     )
     yield "\n| data set | model | reals | seeds | MRR | Hits@10 | minutes | baseline MRR |"
     yield "|---|---|---|---|---|---|---|---|"
@@ -361,7 +363,7 @@ def recipes() -> Iterator[str]:
             f"[{card}](../models/{card}.md), `{name}`",
             f"{runs[0]['reals_per_entity']:,}",
             str(sum(len(run["seeds"]) for run in runs)),
-            _measured(runs, "mrr"),
+            f"{_measured(runs, 'mrr')}{' †' if _sampled(runs) else ''}",
             _measured(runs, "hits@10"),
             f"{statistics.fmean(run['training']['duration_s'] for run in runs) / 60:.1f}",
             "–" if baseline is None else f"{baseline:.3f}",
@@ -376,6 +378,10 @@ def committed() -> Iterator[tuple[str, tuple[str, str], list[dict[str, Any]]]]:
             record = json.loads(path.read_text(encoding="utf-8"))
             for name, runs in record["models"].items():
                 yield record["recipe"]["graph"]["dataset"] or "files", (path.stem, name), runs
+
+
+def _sampled(runs: list[dict[str, Any]]) -> bool:
+    return "sample" in runs[0]
 
 
 def _measured(runs: list[dict[str, Any]], key: str) -> str:

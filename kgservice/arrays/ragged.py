@@ -33,6 +33,13 @@ class Ragged:
         """`rows` lists with nothing in them."""
         return cls(np.zeros(rows + 1, dtype=np.int64), np.empty(0, dtype=np.int32))
 
+    @classmethod
+    def joined(cls, parts: Iterable[Ragged]) -> Ragged:
+        """The lists of several, one behind the other."""
+        whole = list(parts)
+        lengths = np.concatenate([part.lengths for part in whole])
+        return cls(offsets_of(lengths), np.concatenate([part.values for part in whole]))
+
     def __len__(self) -> int:
         return len(self.offset) - 1
 

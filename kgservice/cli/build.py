@@ -94,6 +94,13 @@ def _former(id: str | None) -> Release | None:
 @click.option("--partial", is_flag=True, help="Let --against lack some test statements: compare those it has.")
 @click.option("--probe", is_flag=True, help="Also train on copies of the graph with other texts: memory or inference?")
 @click.option(
+    "--sample",
+    "questions",
+    type=click.IntRange(min=2),
+    metavar="N",
+    help="Measure on N held-out questions, the same each time, for models that are slow; half heads, half tails.",
+)
+@click.option(
     "--page", type=click.Path(dir_okay=False, path_type=Path), help="Write what --probe finds as HTML, with a plot."
 )
 def evaluate(
@@ -107,6 +114,7 @@ def evaluate(
     against: Path | None,
     partial: bool,
     probe: bool,
+    questions: int | None,
     page: Path | None,
 ) -> None:
     """Train RECIPE's models once per seed and measure them on the test split.
@@ -127,9 +135,12 @@ def evaluate(
 
     if page is not None and not probe:
         raise click.UsageError("--page is for --probe.")
+    if questions is not None and (probe or against is not None):
+        raise click.UsageError("--sample measures a part: not with --probe or --against.")
     loaded, base = load_recipe(recipe, overrides)
     names = _chosen(loaded, recipe, only)
     chosen = [*(f"--set {s}" for s in overrides), *([f"--model {only}"] if only else []), f"--seeds {seeds}"]
+    chosen += [f"--sample {questions}"] if questions is not None else []
     if probe:
         twins = probing.twins(loaded, names)
         names, chosen = list(dict.fromkeys([*names, *twins.values()])), [*chosen, "--probe"]
@@ -157,7 +168,7 @@ def evaluate(
         runs, compared = [], []
         for seed in numbers:
             seeded, _ = load_recipe(recipe, (*overrides, f"models.{name}.training.seed={seed}"))
-            trained = pipeline.train(seeded, name, graph, home(), base=base)
+            trained = pipeline.train(seeded, name, graph, home(), base=base, questions=questions)
             runs.append(dict(trained.metrics))
             ours = RankTable.of(trained.ranks)
             if ranks is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from kgservice.arrays.ragged import Ragged, offsets_of, places_in
+from kgservice.arrays.ragged import Ragged, places_in
 from kgservice.contexts.neighbourhood import Neighbourhood
 from kgservice.contexts.tokens import END, IMAGE, NEIGHBOUR_IMAGE, PAD, SPECIALS
 from kgservice.contexts.wording import Wording
@@ -222,8 +222,7 @@ def _joined(parts: dict[str, Ragged]) -> tuple[Ragged, dict[str, int]]:
     for name, part in parts.items():
         first[name] = count
         count += len(part)
-    lengths = np.concatenate([part.lengths for part in parts.values()])
-    return Ragged(offsets_of(lengths), np.concatenate([part.values for part in parts.values()])), first
+    return Ragged.joined(parts.values()), first
 
 
 def _readable(ids: list[int], tokenizer: Tokenizer) -> str:

@@ -7,11 +7,14 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from kgservice.arrays.ragged import Ragged, offsets_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+Ids = npt.NDArray[np.int64]
 
 SPECIALS = (
     "[ pad ]",
@@ -60,6 +63,37 @@ def train_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:
     # Marks are put by their ids: nothing that a text holds may be read as one.
     plain = {**json.loads(tokenizer.to_str()), "added_tokens": []}
     return Tokenizer.from_str(json.dumps(plain))
+
+
+def marked(tokenizer: Tokenizer, ends: Sequence[int]) -> tuple[Tokenizer, Ids]:
+    """A tokenizer that was made elsewhere, with the specials in front of its tokens.
+
+    Args:
+        tokenizer: whose tokens; those that it takes for marks of its own are left out.
+        ends: ids of its padding, its end and its unknown token, which become the first specials.
+
+    Returns:
+        The tokenizer, and int64 `[v]`: the former id of each of its tokens, -1 for specials that it did not have.
+    """
+    from tokenizers import Tokenizer
+
+    tree = json.loads(tokenizer.to_str())
+    own = {entry["id"] for entry in tree["added_tokens"] if entry["special"]} | set(ends)
+    model = tree["model"]
+    listed = isinstance(model["vocab"], list)  # a unigram's: pairs of token and score
+    tokens = [token for token, _ in model["vocab"]] if listed else sorted(model["vocab"], key=model["vocab"].get)
+    former = range(len(tokens)) if listed else sorted(model["vocab"].values())
+    kept = [(token, place, id) for place, (token, id) in enumerate(zip(tokens, former, strict=True)) if id not in own]
+    if listed:
+        model["vocab"] = [[mark, 0.0] for mark in SPECIALS] + [model["vocab"][place] for _, place, _ in kept]
+        model["unk_id"] = UNKNOWN
+    else:
+        model["vocab"] = {token: id for id, token in enumerate([*SPECIALS, *(token for token, _, _ in kept)])}
+        model["unk_token"] = SPECIALS[UNKNOWN]
+    # Marks are put by their ids: nothing that a text holds may be read as one.
+    tree.update(model=model, added_tokens=[], post_processor=None, truncation=None, padding=None)
+    row = [*ends, *[-1] * (len(SPECIALS) - len(ends)), *(id for _, _, id in kept)]
+    return Tokenizer.from_str(json.dumps(tree)), np.array(row, dtype=np.int64)
 
 
 def encoded(tokenizer: Tokenizer, texts: Sequence[str], most: int | None = None, first: int | None = None) -> Ragged:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 LABEL_TOKENS = 12
 """Of an entity's label in a context at most."""
+ATTEMPTS = 4
+"""At telling names apart that a tokenizer reads alike."""
 HINTED = 4
 """Usual answers that a hint names."""
 
@@ -102,7 +104,7 @@ class Wording:
     @classmethod
     def of(cls, words: Words, tokenizer: Tokenizer, plan: Plan) -> Wording:
         """By a tokenizer that was trained before."""
-        names = encoded(tokenizer, words.names)
+        names = _told_apart(words.names, tokenizer)
         phrases = encoded(tokenizer, words.relations)
         return cls(
             names,
@@ -163,6 +165,29 @@ def unique_names(graph: KnowledgeGraph, language: str = "en") -> list[str]:
             break
         names = [other if name in shared else name for name, other in zip(names, way, strict=True)]
     return names
+
+
+def _told_apart(names: Sequence[str], tokenizer: Tokenizer) -> Ragged:
+    """ragged `[n]`: the tokens of names that are unique.
+
+    A tokenizer that was made elsewhere may read some alike, as it does not know their letters: all but the first are numbered.
+    """
+    found, said = encoded(tokenizer, names), list(names)
+    for _ in range(ATTEMPTS):
+        times: Counter[bytes] = Counter()
+        again = []
+        for row, tokens in enumerate(found):
+            key = tokens.tobytes()
+            times[key] += 1
+            if times[key] > 1:
+                again.append(row)
+                said[row] = f"{said[row]} {times[key]}"
+        if not again:
+            break
+        place = np.arange(len(found))
+        place[again] = len(found) + np.arange(len(again))
+        found = Ragged.joined([found, encoded(tokenizer, [said[row] for row in again])]).take(place)
+    return found
 
 
 def _labels(graph: KnowledgeGraph, language: str) -> list[str]:

@@ -66,6 +66,7 @@ def train(
     *,
     base: Path | None = None,
     former: Release | None = None,
+    questions: int | None = None,
 ) -> TrainedModel:
     """Train one model of a recipe, resuming where a former run stopped, or import its weights, and measure it.
 
@@ -75,6 +76,7 @@ def train(
         home: holds `builds/`.
         base: the folder that `weights.path` is relative to; by default the working folder.
         former: a release whose model of the same name this one starts from.
+        questions: measure on a fixed sample of so many held-out questions; by default on all.
     """
     settings = recipe.models[name]
     if settings.weights.path is not None:
@@ -83,6 +85,6 @@ def train(
         judge = validation(graph, settings, recipe.graph.filter)
         history = History(best_validation=judge(imported.scorer) if judge else 0.0)
         origin: dict[str, Any] = {"imported": imported.report}
-        return measured(imported.settings, name, imported.scorer, history, graph, recipe, origin)
+        return measured(imported.settings, name, imported.scorer, history, graph, recipe, origin, questions)
     scorer, history, origin = learn(recipe, name, graph, home, former)
-    return measured(settings, name, scorer, history, graph, recipe, origin)
+    return measured(settings, name, scorer, history, graph, recipe, origin, questions)

@@ -15,9 +15,9 @@ from kgservice.encoders.describing import described, described_types
 from kgservice.evaluation.breakdowns import breakdowns, uncertainty
 from kgservice.evaluation.calibration import Calibration
 from kgservice.evaluation.populations import calibrate_classification, calibrate_completion, grade
-from kgservice.evaluation.ranking import Ranks, rank
+from kgservice.evaluation.ranking import Ranks, rank, sample
 from kgservice.graph import KnowledgeGraph, Level
-from kgservice.graph.statements import Split
+from kgservice.graph.statements import Split, StatementTable
 from kgservice.heads.estimates import Estimates
 from kgservice.heads.types import Parts, TypeHead
 from kgservice.heads.zero_shot import TEMPLATE, ZeroShot, read
@@ -33,6 +33,8 @@ from kgservice.training.loop import History
 RECALL_QUESTIONS = 500
 STAGE_STATEMENTS = 100
 """On which a second stage scores all entities: it is made for few."""
+STAGE_SCORES = 8_000_000
+"""That it gives for the whole test, where they are no more."""
 
 
 @dataclass(frozen=True)
@@ -78,17 +80,26 @@ def measured(
     graph: KnowledgeGraph,
     recipe: Recipe,
     origin: Mapping[str, Any],
+    questions: int | None = None,
 ) -> TrainedModel:
-    """Index, rank and calibrate; `origin` goes into the metrics of the training."""
+    """Index, rank and calibrate.
+
+    Args:
+        settings, name, scorer, history, graph, recipe: what was trained, and on what.
+        origin: goes into the metrics of the training.
+        questions: of validation and test each at most, see `sample`; by default all. Filters and candidates stay the same.
+    """
     level = recipe.graph.filter
+    held = {split: graph.statements.in_split(split) for split in (Split.VALID, Split.TEST)}
+    asked = held if questions is None else {split: sample(table, questions) for split, table in held.items()}
     scorer.to("cpu")
     with stage(f"index {name}"):
         index, index_figures = build_index(scorer, settings.index, graph)
     with stage(f"evaluate {name}"):
         staged = scorer if scorer.second is None else Staged(scorer, graph, level)
-        valid, test = (rank(staged, graph, split, level=level) for split in (Split.VALID, Split.TEST))
-        qualified = _qualified(scorer, graph, test, level)
-        parts, spread = breakdowns(test, graph, Split.TEST), uncertainty(scorer, graph)
+        valid, test = (rank(staged, graph, table, level=level) for table in asked.values())
+        qualified = _qualified(scorer, graph, asked[Split.TEST], test, level)
+        parts, spread = breakdowns(test, graph, asked[Split.TEST]), uncertainty(scorer, graph)
     with stage(f"calibrate {name}"):
         calibrated = calibrate(scorer, index, graph, settings)
     with stage(f"estimates {name}"):
@@ -104,7 +115,8 @@ def measured(
                 types = {**types, "unseen": unseen}
     metrics = {
         "valid": valid.report(graph),
-        "test": {**test.report(graph), **parts, **qualified, **_stages(scorer, graph, level)},
+        "test": {**test.report(graph), **parts, **qualified, **_stages(scorer, graph, asked[Split.TEST], level)},
+        **({} if questions is None else {"sample": {"questions": len(test), "of": 2 * len(held[Split.TEST])}}),
         **({"uncertainty": spread} if spread else {}),
         "seeds": [settings.training.seed],
         "training": {**asdict(history), "duration_s": history.duration_s, **origin},
@@ -121,17 +133,15 @@ def measured(
     )
 
 
-def _stages(scorer: VectorScorer, graph: KnowledgeGraph, level: Level) -> dict[str, Any]:
-    """Where there is a second stage: the ranks by vectors alone, and by the second stage alone on some questions."""
+def _stages(scorer: VectorScorer, graph: KnowledgeGraph, table: StatementTable, level: Level) -> dict[str, Any]:
+    """Where there is a second stage: the ranks by vectors alone, and by the second stage alone on as many as it can."""
     second = scorer.second
     if second is None:
         return {}
-    table = graph.statements.in_split(Split.TEST)
-    chosen = np.random.default_rng(0).permutation(len(table))[:STAGE_STATEMENTS]
-    some = table.take(np.sort(chosen))
+    some = table if 2 * len(table) * graph.n <= STAGE_SCORES else sample(table, 2 * STAGE_STATEMENTS)
     return {
         "stages": {
-            "vectors": rank(scorer, graph, Split.TEST, level=level).figures(),
+            "vectors": rank(scorer, graph, table, level=level).figures(),
             "sample": {
                 "vectors": rank(scorer, graph, some, level=level).figures(),
                 "both": rank(Staged(scorer, graph, level), graph, some, level=level).figures(),
@@ -157,12 +167,14 @@ def tell_by_text(
     )
 
 
-def _qualified(scorer: VectorScorer, graph: KnowledgeGraph, test: Ranks, level: Level) -> dict[str, Any]:
+def _qualified(
+    scorer: VectorScorer, graph: KnowledgeGraph, table: StatementTable, test: Ranks, level: Level
+) -> dict[str, Any]:
     """Where statements have qualifiers: ranks by either filter, how much was cut, and the ranks of qualifiers' values."""
     if not len(graph.statements.qualifier_relation):
         return {}
     other: Level = "triple" if level == "statement" else "statement"
-    figures = {level: test.figures(), other: rank(scorer, graph, Split.TEST, level=other).figures()}
+    figures = {level: test.figures(), other: rank(scorer, graph, table, level=other).figures()}
     pairs = np.diff(graph.statements.qualifier_offset)
     reads = scorer.reads or 0
     found: dict[str, Any] = {
@@ -176,7 +188,7 @@ def _qualified(scorer: VectorScorer, graph: KnowledgeGraph, test: Ranks, level: 
         },
     }
     if Slot.QUALIFIER in scorer.slots:
-        found["values"] = rank(scorer, graph, Split.TEST, level=level, slots=(Slot.QUALIFIER,)).figures()
+        found["values"] = rank(scorer, graph, table, level=level, slots=(Slot.QUALIFIER,)).figures()
     return found
 
 

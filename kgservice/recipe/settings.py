@@ -277,6 +277,11 @@ class ContextSettings(Settings):
     hidden: int = Field(0, ge=0, description="Width of the feed-forwards; 0 is twice the width.")
     gated: bool = Field(True, description="Feed-forwards with a gate, as in T5 1.1.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Share of coordinates dropped in every part.")
+    pretrained: str = Field(
+        "",
+        description="Folder of a T5 model as `transformers` saves one, whose weights and tokens training begins with; sizes and "
+        "vocabulary must be its own, and an error names those that are not.",
+    )
     structure: int = Field(
         0, ge=0, description="Reals of a row per entity beside what is read, folded as by ComplEx; 0 is none."
     )

@@ -61,6 +61,7 @@ def model_card(
         "",
         *_ranking_table(runs),
         "",
+        *_sampled(runs[0]),
         *_interval_lines(runs),
         f"Optimistic and pessimistic test MRR: {_spread(runs, 'test', 'optimistic')}, {_spread(runs, 'test', 'pessimistic')}. "
         f"Held-out test rows with an entity unseen in training: {runs[0]['test']['unseen']['rows']}.",
@@ -68,6 +69,7 @@ def model_card(
         f"Training: {_mean(run['training']['duration_s'] for run in runs):.0f} s, "
         f"best epoch {', '.join(str(run['training']['best_epoch']) for run in runs)} "
         f"of {', '.join(str(len(run['training']['epochs'])) for run in runs)}.",
+        *_stages(runs),
         *_parts(runs),
     ]
     lines += _against(runs[0].get("against"))
@@ -136,6 +138,27 @@ def _types(found: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _stages(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What each of two stages is worth by itself."""
+    if "stages" not in runs[0]["test"]:
+        return []
+    found = [run["test"]["stages"]["sample"] for run in runs]
+    captions = {"vectors": "vectors alone", "both": "as it answers", "second": "second stage alone, over all entities"}
+    lines = [
+        "",
+        "### By stage",
+        "",
+        f"On {found[0]['second']['count']:,} questions of the test; a context model's second stage scores names.",
+        "",
+        f"| | {' | '.join(title for _, title in _FIGURES)} |",
+        "|---|---|---|---|---|",
+    ]
+    for key, caption in captions.items():
+        cells = [_of([one[key][figure] for one in found]) for figure, _ in _FIGURES]
+        lines.append(f"| {caption} | {' | '.join(cells)} |")
+    return lines
+
+
 def _error(error: float, log: bool) -> str:
     return f"× {math.exp(min(error, 700.0)):.3g}" if log else f"{error:.4g}"
 
@@ -152,6 +175,18 @@ def _ranking_table(runs: Sequence[Mapping[str, Any]]) -> list[str]:
             cells = [f"{found[key]:.4f}" for key, _ in _FIGURES]
             rows.append(f"| test, {caption} | {' | '.join(cells)} | {found['mean_rank']:.1f} |")
     return rows
+
+
+def _sampled(run: Mapping[str, Any]) -> list[str]:
+    """What stands for the whole test split, where only a part was asked."""
+    found = run.get("sample")
+    if not found or found["questions"] == found["of"]:
+        return []
+    return [
+        f"**Not the whole test:** a fixed sample of {found['questions']:,} of its {found['of']:,} questions (`--sample`), and as "
+        "many of the validation's; filters and candidates are those of the whole.",
+        "",
+    ]
 
 
 def _interval_lines(runs: Sequence[Mapping[str, Any]]) -> list[str]:

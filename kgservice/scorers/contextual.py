@@ -36,6 +36,7 @@ from kgservice.scorers.bilinear import ComplEx
 from kgservice.scorers.context import Context
 from kgservice.scorers.fusion import GatedFusion
 from kgservice.scorers.generation import Beams, Generator, Memory, Names
+from kgservice.scorers.pretrained import Pretrained
 from kgservice.scorers.stages import SecondStage
 from kgservice.similarity import Metric
 
@@ -64,7 +65,7 @@ class ContextScorer(VectorScorer):
         self.n, self.r, self.width, self.settings = n, r, settings.width, settings.context
         self.seed = settings.training.seed
         asked = settings.context
-        if asked.vocabulary < FEWEST:
+        if asked.vocabulary < FEWEST and not asked.pretrained:
             raise RecipeError(f"context.vocabulary must be at least {FEWEST}, found {asked.vocabulary}")
         self.encoder, self.decoder = _stacks(self.width, asked)
         self.embedding = nn.Embedding(asked.vocabulary, self.width)
@@ -110,7 +111,10 @@ class ContextScorer(VectorScorer):
         """Learn the tokens of a graph's names and texts, count its facts, read the vectors of other kinds."""
         rows = _rows(graph, splits)
         words = Words.of(graph, self.settings.language, rows)
-        self.tokenizer = tokenizer_of(words, self.settings.vocabulary)
+        if self.settings.pretrained:
+            self.tokenizer = self._begin(Pretrained.open(self.settings.pretrained))
+        else:
+            self.tokenizer = tokenizer_of(words, self.settings.vocabulary)
         self._read(graph, rows, words)
         if len(self.text_vectors):
             texts = [
@@ -120,6 +124,15 @@ class ContextScorer(VectorScorer):
             self.text_vectors.copy_(torch.from_numpy(encoder.encode(texts) * np.float32(self.width**0.5)))
         if len(self.features):
             self.features.copy_(torch.from_numpy(read_features(self.settings, graph)))
+
+    def _begin(self, pretrained: Pretrained) -> Tokenizer:
+        """Take the weights of a model that was trained elsewhere, and its tokens."""
+        names = ("vocabulary", "layers", "decoder_layers", "heads", "gated")
+        given = {f"context.{name}": getattr(self.settings, name) for name in names}
+        hidden = self.settings.hidden or 2 * self.width
+        pretrained.check({**given, "width": self.width, "context.hidden": hidden}, self.encoder.config)
+        pretrained.fill(self.encoder, self.decoder, self.embedding)
+        return pretrained.tokenizer
 
     def keep(self, folder: Path) -> None:
         """See `VectorScorer.keep`: the tokenizer; all else is read of the graph again."""
