@@ -17,6 +17,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 from kgservice import ingestion, pipeline
 from kgservice.answers import Question
+from kgservice.answers.records import EntityRecord
 from kgservice.arrays.ragged import Ragged
 from kgservice.contexts import ContextBuilder, Neighbourhood, Segment, Trie, train_tokenizer, unique_names
 from kgservice.contexts.tokens import END, PAD, SPECIALS, encoded
@@ -36,6 +37,7 @@ from kgservice.scorers.contextual import ContextScorer
 from kgservice.scorers.generation import Generator, Memory, Names
 from kgservice.scorers.pretrained import Pretrained
 from kgservice.seeking import seek
+from kgservice.store import Changes
 
 
 @pytest.fixture(scope="module")
@@ -528,6 +530,86 @@ class TestTraining:
         assert np.allclose(scores[1], every[1].topk(4).values)
         few, _ = seek(names.scorer, served.index, batch, vectors, 2000)
         assert (few[:, release.graph.n :] == -1).all()
+
+
+class TestAdded:
+    """Entities put while a release serves: read, answered for, and written."""
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def engine(family_ttl: Path, tmp_path_factory: pytest.TempPathFactory) -> Engine:
+        fused = {**TestTraining.RECIPE, "context": {**TestTraining.RECIPE["context"], "structure": 4}}
+        recipe = Recipe.parse(
+            {
+                "name": "family",
+                "graph": {"sources": [str(family_ttl)], "split": {"valid": 0.1, "test": 0.1}},
+                "models": {"context": TestTraining.RECIPE, "fused": fused},
+                "search": {"encoder": "none"},
+            }
+        )
+        home = tmp_path_factory.mktemp("added")
+        return Engine.open(pipeline.build(recipe, home, base=home))
+
+    def put(self, engine: Engine, *documents: dict[str, object]) -> Engine:
+        records = [engine.record(EntityRecord.of_json(document)) for document in documents]
+        return engine.revised(Changes(1, {one.id: one.to_json() for one in records}))
+
+    @pytest.mark.parametrize("name", ["context", "fused"])
+    def test_it_is_read_answers_and_is_written(self, engine: Engine, name: str) -> None:
+        lives = "https://example.org/livesIn"
+        stray = {
+            "id": "https://example.org/stray",
+            "labels": {"en": "Child 7"},  # a name that another has
+            "descriptions": {"en": "child of house 7"},
+            "statements": [
+                {"relation": "ex:parent", "object": "ex:mother7"},
+                {"relation": lives, "object": "ex:town1"},
+            ],
+        }
+        hall = {"id": "https://example.org/hall", "labels": {"en": "Town Hall"}}
+        grown = self.put(engine, stray, hall)
+        served, before = grown.model(name), engine.model(name)
+        graph = grown.graph
+        new = graph.entities.id("https://example.org/stray")
+        asked = QueryBatch.objects([new], [graph.relations.id("https://example.org/parent")])
+        said = served.scorer.contexts(asked).texts(0, served.scorer.tokenizer)
+        assert said[Segment.QUESTION] == "[question] parent [of] Child 7"
+        assert said[Segment.DESCRIPTION] == "[description] child of house 7"
+        assert "[neighbour] lives in [is] Town 1" in said[Segment.NEIGHBOURS]
+        hidden = replace(asked, object=np.array([graph.entities.id("https://example.org/mother7")], np.int32))
+        assert "Mother" not in str(served.scorer.contexts(hidden).texts(0, served.scorer.tokenizer))
+        # Both ways: it is asked about, and it may answer, by its vector and its name.
+        answer = grown.complete([Question(stray["id"], lives)], k=3, model=name)[0]
+        assert len(answer.candidates) == 3
+        found = grown.complete([Question(None, lives, "ex:town1")], k=1000, model=name, exclude_known=False)[0]
+        by_id = {one.id: one for one in found.candidates}
+        assert by_id["ex:stray"].known
+        assert "ex:hall" in by_id
+        with torch.inference_mode():
+            written = served.scorer.second.scores(
+                QueryBatch.subjects([0], [graph.entities.id("https://example.org/town1")])
+            )
+        assert written.shape[1] == graph.n
+        assert float(written.exp().sum()) == pytest.approx(1, abs=1e-4)
+        assert (
+            served.scorer.tokenizer.decode(served.scorer._names[new].tolist()).strip() == "Child 7 (child of house 7)"
+        )
+        why = grown.explain([(stray["id"], lives, "ex:town0")], model=name)[0]
+        assert [part.segment for part in why.read][:2] == ["question", "description"]
+        # Its facts have moved its vector, and nothing of the others has changed.
+        bare = self.put(engine, {**stray, "statements": []}, hall).model(name)
+        place = new - engine.graph.n
+        assert not torch.allclose(served.vectors.added[place], bare.vectors.added[place], atol=1e-4)
+        assert torch.equal(served.vectors.base, before.vectors.base)
+        old = QueryBatch.objects([1, 2], [0, 1])
+        with torch.inference_mode():
+            torch.testing.assert_close(served.scorer.query_vectors(old), before.scorer.query_vectors(old))
+
+    def test_an_empty_revision_changes_nothing(self, engine: Engine) -> None:
+        grown = engine.revised(Changes(1, {}, frozenset({"https://example.org/child3"})))
+        question = [Question("ex:child4", "ex:livesIn")]
+        ours, theirs = (one.complete(question, k=3, model="context")[0].candidates for one in (grown, engine))
+        assert [one.id for one in ours] == [one.id for one in theirs]
 
 
 class TestDocumentation:

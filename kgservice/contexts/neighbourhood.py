@@ -10,6 +10,7 @@ import numpy.typing as npt
 from kgservice.arrays.ordering import first_of_equal, mix, sort_rows
 from kgservice.arrays.ragged import Ragged, offsets_of, places_in
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.statements import StatementTable
 
 Ids = npt.NDArray[np.int64]
 
@@ -68,6 +69,32 @@ class Neighbourhood:
         relevance = _relevance(owner[place < COUNTED], kind[place < COUNTED], end[place < COUNTED], n, r, seed)
         offset = offsets_of(np.bincount(owner[near], minlength=n))
         return cls(offset, kind[near].astype(np.int32), end[near].astype(np.int32), relevance)
+
+    def beside(self, table: StatementTable, a: int) -> Neighbourhood:
+        """With facts of entities behind those there are; the others' stay as they were.
+
+        Args:
+            table: statements with one of them as subject or object.
+            a: how many they are.
+        """
+        n, r = len(self.offset) - 1, len(self.relevance) // 2
+        relation = table.relation.astype(np.int64)
+        owner = np.concatenate([table.subject, table.object]).astype(np.int64)
+        kind = np.concatenate([relation, relation + r])
+        end = np.concatenate([table.object, table.subject]).astype(np.int64)
+        own = owner >= n
+        owner, kind, end = sort_rows([owner[own], kind[own], end[own]])
+        first = first_of_equal([owner, kind, end])
+        owner, kind, end = owner[first], kind[first], end[first]
+        near = places_in(owner) < KEPT
+        owner, kind, end = owner[near], kind[near], end[near]
+        offset = offsets_of(np.bincount(owner - n, minlength=a))[1:] + self.offset[-1]
+        return Neighbourhood(
+            np.concatenate([self.offset, offset]),
+            np.concatenate([self.relation, kind.astype(np.int32)]),
+            np.concatenate([self.end, end.astype(np.int32)]),
+            self.relevance,
+        )
 
     @classmethod
     def empty(cls, n: int, r: int) -> Neighbourhood:

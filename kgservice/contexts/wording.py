@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from kgservice.arrays.ragged import Ragged
+from kgservice.arrays.ragged import Ragged, offsets_of
 from kgservice.contexts import tokens as special
 from kgservice.contexts.tokens import encoded, train_tokenizer
 from kgservice.graph import KnowledgeGraph
@@ -72,6 +72,53 @@ class Words:
         return cls(unique_names(graph, language), labels, relations, descriptions, hints, list(graph.captions.texts))
 
 
+class Additional(NamedTuple):
+    """Entities that come after the tokens were learnt.
+
+    Attributes:
+        labels: `[a]`, or the readable ends of their ids.
+        descriptions: `[a]`, empty where there is none.
+        ids: `[a]`, their full names.
+    """
+
+    labels: Sequence[str]
+    descriptions: Sequence[str]
+    ids: Sequence[str]
+
+    @classmethod
+    def of(cls, graph: KnowledgeGraph, language: str, entities: npt.NDArray[np.int64]) -> Additional:
+        """Some entities of a graph."""
+        found = graph.texts.preferred(entities, TextKind.DESCRIPTION, language)
+        ids = graph.entities.names_of(entities)
+        return cls(_labels(graph, language, entities), [text or "" for text in found], ids)
+
+    def told_from(self, names: Ragged, tokenizer: Tokenizer) -> Ragged:
+        """ragged `[a]`: the tokens of what each is called, so that no two are alike, nor like one of `names`."""
+        taken = {tokens.tobytes() for tokens in names}
+        told = list(zip(self.labels, self.descriptions, self.ids, strict=True))
+        ways: list[list[str]] = [
+            list(self.labels),
+            [f"{name} ({text})" if text else name for name, text, _ in told],
+            [f"{name} ({local_name(id)})" for name, _, id in told],
+            list(self.ids),
+            *([f"{id} {number}" for id in self.ids] for number in range(2, 2 + ATTEMPTS)),
+        ]
+        found: list[npt.NDArray[np.int32]] = [np.empty(0, np.int32)] * len(told)
+        open_rows = list(range(len(told)))
+        for way in ways:
+            read = encoded(tokenizer, [way[row] for row in open_rows])
+            left = []
+            for row, tokens in zip(open_rows, read, strict=True):
+                if tokens.tobytes() in taken:
+                    left.append(row)
+                else:
+                    taken.add(tokens.tobytes())
+                    found[row] = tokens
+            if not (open_rows := left):
+                break
+        return Ragged(offsets_of([len(tokens) for tokens in found]), np.concatenate([np.empty(0, np.int32), *found]))
+
+
 class Plan(NamedTuple):
     """How many tokens of each are kept at most."""
 
@@ -114,6 +161,28 @@ class Wording:
             encoded(tokenizer, words.descriptions, plan.description, special.DESCRIPTION),
             encoded(tokenizer, words.hints, plan.description, special.HINT),
             encoded(tokenizer, words.captions, plan.visual),
+        )
+
+    @classmethod
+    def empty(cls, r: int) -> Wording:
+        """Of a graph without entities."""
+        nothing = Ragged.empty
+        return cls(nothing(0), nothing(0), nothing(2 * r), nothing(2 * r), nothing(0), nothing(2 * r), nothing(0))
+
+    def beside(self, words: Additional, tokenizer: Tokenizer, plan: Plan) -> Wording:
+        """With entities behind those there are, whose names are told apart from all others.
+
+        Args:
+            words: of the added ones.
+            tokenizer, plan: as for `of`.
+        """
+        return replace(
+            self,
+            names=Ragged.joined([self.names, words.told_from(self.names, tokenizer)]),
+            labels=Ragged.joined([self.labels, encoded(tokenizer, words.labels, LABEL_TOKENS)]),
+            descriptions=Ragged.joined(
+                [self.descriptions, encoded(tokenizer, words.descriptions, plan.description, special.DESCRIPTION)]
+            ),
         )
 
     @classmethod
@@ -190,9 +259,9 @@ def _told_apart(names: Sequence[str], tokenizer: Tokenizer) -> Ragged:
     return found
 
 
-def _labels(graph: KnowledgeGraph, language: str) -> list[str]:
+def _labels(graph: KnowledgeGraph, language: str, entities: npt.NDArray[np.int64] | None = None) -> list[str]:
     """`[n]`: the label of each entity, or the readable end of its id; never empty."""
-    every = np.arange(graph.n)
+    every = np.arange(graph.n) if entities is None else entities
     return [
         " ".join((label or local_name(id).replace("_", " ")).split()) or id
         for label, id in zip(graph.texts.labels(every, language), graph.entities.names_of(every), strict=True)

@@ -20,7 +20,6 @@ from kgservice.answers import Pair, Question
 from kgservice.answers.records import EntityRecord
 from kgservice.arrays.ragged import Ragged, offsets_of
 from kgservice.encoders import shared_encoder
-from kgservice.encoders.describing import described
 from kgservice.engine.reading import Reading
 from kgservice.errors import InvalidQuestion
 from kgservice.graph import KnowledgeGraph
@@ -173,7 +172,7 @@ class AddedEntities:
         fresh, kept = np.flatnonzero(then < 0), np.flatnonzero(then >= 0)
         made = _made(learnt, self, fresh)
         if former.added is None or not len(kept):
-            return learnt.grown(made)
+            return learnt.grown(made, self.graph.added)
         # What was made now, and what was there, in the order of ids.
         order = torch.from_numpy(np.argsort(np.concatenate([fresh, kept])))
         was = former.added.take(then[kept])
@@ -182,7 +181,7 @@ class AddedEntities:
             torch.cat([made.vectors, was.vectors])[order],
             np.concatenate([made.able, was.able])[order.numpy()],
         )
-        return learnt.grown(joined)
+        return learnt.grown(joined, self.graph.added)
 
 
 def _made(learnt: ServedModel, entities: AddedEntities, fresh: npt.NDArray[np.int64]) -> AddedRows:
@@ -193,14 +192,8 @@ def _made(learnt: ServedModel, entities: AddedEntities, fresh: npt.NDArray[np.in
         width = scorer.read.shape[1] if isinstance(scorer, TextScorer) else d
         return AddedRows(torch.zeros(a, width), torch.zeros(a, d), np.zeros(a, dtype=bool))
     with torch.inference_mode():
-        if isinstance(scorer, TextScorer):
-            settings = scorer.settings
-            texts = described(entities.graph.added, settings.template, settings.language, fresh + n)
-            rows = torch.from_numpy(scorer.read_texts(texts))
-            guess = scorer.candidates(rows)
-            able = np.array([bool(text) for text in texts])
-        else:
-            rows, guess, able = None, table.mean(0).expand(a, d), np.zeros(a, dtype=bool)
+        said = scorer.guessed(entities.graph.added, fresh + n)
+        rows, guess, able = said or (None, table.mean(0).expand(a, d), np.zeros(a, dtype=bool))
         queries, owner = _questions(learnt, entities, fresh)
         competition = partition(queries, table, scorer.metric)
     able[owner.numpy()] = True

@@ -205,5 +205,5 @@ def _read(served: ServedModel, asked: QueryBatch) -> list[ReadPart]:
     """What a model that reads contexts has read, the statement itself left out, and what each part is worth."""
     if not isinstance(served.scorer, ContextScorer):
         return []
-    parts = read_for(served.scorer, asked.asking(Slot.OBJECT), asked.object)[0]
+    parts = read_for(served.scorer, asked.asking(Slot.OBJECT), asked.object, served.vectors)[0]
     return [ReadPart(part.segment.value, part.text, part.score, part.log_probability) for part in parts]

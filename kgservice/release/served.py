@@ -16,6 +16,7 @@ from kgservice import index as indexes
 from kgservice.arrays.layers import Layers
 from kgservice.errors import DataError
 from kgservice.evaluation.calibration import Calibration
+from kgservice.graph import KnowledgeGraph
 from kgservice.graph.statements import Split
 from kgservice.heads.estimates import Estimates
 from kgservice.heads.types import TypeHead
@@ -121,9 +122,14 @@ class ServedModel:
         """The spread of an entity over the median one's; None where the model keeps none, or has not learnt it."""
         return float(self.spread[entity]) if self.spread is not None and entity < len(self.spread) else None
 
-    def grown(self, added: AddedRows) -> ServedModel:
-        """This model, as it was learnt, with entities added behind."""
-        scorer = self.scorer.grown(added.rows) if self.scorer.grows else self.scorer
+    def grown(self, added: AddedRows, graph: KnowledgeGraph) -> ServedModel:
+        """This model, as it was learnt, with entities added behind.
+
+        Args:
+            added: what it keeps of them.
+            graph: they alone, with texts and statements.
+        """
+        scorer = self.scorer.grown(added.rows, graph) if self.scorer.grows else self.scorer
         return replace(
             self,
             scorer=scorer,

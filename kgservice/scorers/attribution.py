@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from kgservice.arrays.layers import Layers
 from kgservice.contexts import Segment
 from kgservice.query import QueryBatch
 from kgservice.scorers.contextual import ContextScorer
@@ -29,7 +30,9 @@ class ReadSegment:
     log_probability: float | None
 
 
-def read_for(scorer: ContextScorer, queries: QueryBatch, answer: np.ndarray) -> list[list[ReadSegment]]:
+def read_for(
+    scorer: ContextScorer, queries: QueryBatch, answer: np.ndarray, entities: Layers | None = None
+) -> list[list[ReadSegment]]:
     """What was read for each question, and how much of an answer's score rests on each part.
 
     A part may help or harm; what two parts both say is missed only where both are left out, so parts do not add up.
@@ -38,6 +41,7 @@ def read_for(scorer: ContextScorer, queries: QueryBatch, answer: np.ndarray) -> 
         scorer: read it.
         queries: `b` questions for subjects or objects.
         answer: int `[b]`, the answer of each that is explained.
+        entities: the vectors that answer, where they are at hand, those of added entities among them.
 
     Returns:
         The parts of each question's context, in order.
@@ -45,7 +49,7 @@ def read_for(scorer: ContextScorer, queries: QueryBatch, answer: np.ndarray) -> 
     assert scorer.tokenizer is not None
     target = torch.from_numpy(np.asarray(answer, dtype=np.int64))
     with torch.inference_mode():
-        goal = scorer.entity_vectors()[target]
+        goal = (Layers.of(scorer.entity_vectors()) if entities is None else entities).take(target)
         whole = scorer.contexts(queries)
         score, written = _said(scorer, queries, target, goal, ())
         lost = {}

@@ -81,6 +81,20 @@ class Term(NamedTuple):
     target: Tensor | None = None
 
 
+class Guess(NamedTuple):
+    """What is thought of `a` entities that were added, before their facts are looked at.
+
+    Attributes:
+        rows: float32 `[a, w]`, what is kept of each to be asked about it; None where that is its vector.
+        vectors: float32 `[a, d]`, what it answers with.
+        able: bool `[a]`, whether anything is said of it.
+    """
+
+    rows: Tensor | None
+    vectors: Tensor
+    able: npt.NDArray[np.bool_]
+
+
 class VectorScorer(nn.Module):
     """A scorer under the law `scores ≡ metric(query_vectors, candidate vectors)`.
 
@@ -186,11 +200,21 @@ class VectorScorer(nn.Module):
         """Whether entities can be added to it after training, see `grown`."""
         return False
 
-    def grown(self, rows: Tensor) -> Self:
+    def guessed(self, added: KnowledgeGraph, entities: npt.NDArray[np.int64]) -> Guess | None:
+        """What it thinks of added entities by what is said of them alone; None where it reads nothing.
+
+        Args:
+            added: they and their texts, without the graph that was learnt.
+            entities: int64 `[a]`, their ids, n and on.
+        """
+        return None
+
+    def grown(self, rows: Tensor, added: KnowledgeGraph | None = None) -> Self:
         """A scorer over the same weights that can also be asked about added entities, ids n and on; behind those added before.
 
         Args:
             rows: float32 `[a, w]`, as wide as what it keeps of an entity it is asked about.
+            added: they with their texts and statements; for a scorer that reads these, which is grown once.
         """
         if not self.grows:
             raise InvalidQuestion(f"{type(self).__name__} takes no entities after its training")

@@ -8,22 +8,24 @@ et al. 2023 (its contexts), the link-aware contexts of arXiv 2501.15688.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kgservice.arrays.layers import Layers
 from kgservice.arrays.ragged import Ragged, offsets_of
 from kgservice.contexts import PAD, ContextBuilder, Contexts, Neighbourhood, Segment, Trie
 from kgservice.contexts.builder import ORDER
 from kgservice.contexts.tokens import END, FEWEST
-from kgservice.contexts.wording import Plan, Wording, Words, tokenizer_of
-from kgservice.encoders import encoded_width, open_encoder
+from kgservice.contexts.wording import Additional, Plan, Wording, Words, tokenizer_of
+from kgservice.encoders import TextEncoder, encoded_width, open_encoder, shared_encoder
 from kgservice.errors import DataError, RecipeError
 from kgservice.graph import KnowledgeGraph
 from kgservice.graph.captions import Captions
@@ -31,7 +33,7 @@ from kgservice.graph.statements import Split
 from kgservice.query import QueryBatch, Slot
 from kgservice.recipe import ContextSettings, ModelSettings
 from kgservice.resources import home
-from kgservice.scorers.base import Answers, Logits, Term, VectorScorer, cubed
+from kgservice.scorers.base import Answers, Guess, Logits, Term, VectorScorer, cubed
 from kgservice.scorers.bilinear import ComplEx
 from kgservice.scorers.context import Context
 from kgservice.scorers.fusion import GatedFusion
@@ -117,13 +119,18 @@ class ContextScorer(VectorScorer):
             self.tokenizer = tokenizer_of(words, self.settings.vocabulary)
         self._read(graph, rows, words)
         if len(self.text_vectors):
-            texts = [
-                f"{name}: {text}" if text else name for name, text in zip(words.names, words.descriptions, strict=True)
-            ]
             encoder = open_encoder(self.settings.encoder, home() / "encoded")
-            self.text_vectors.copy_(torch.from_numpy(encoder.encode(texts) * np.float32(self.width**0.5)))
+            self.text_vectors.copy_(torch.from_numpy(self._encoded(words.names, words.descriptions, encoder)))
         if len(self.features):
             self.features.copy_(torch.from_numpy(read_features(self.settings, graph)))
+
+    def _encoded(
+        self, names: Sequence[str], descriptions: Sequence[str], encoder: TextEncoder | None = None
+    ) -> npt.NDArray[np.float32]:
+        """float32 `[b, w]`: a sentence encoder's vectors of names and descriptions, coordinates of about one."""
+        texts = [f"{name}: {text}" if text else name for name, text in zip(names, descriptions, strict=True)]
+        found = (encoder or shared_encoder(self.settings.encoder)).encode(texts)
+        return found * np.float32(self.width**0.5)
 
     def _begin(self, pretrained: Pretrained) -> Tokenizer:
         """Take the weights of a model that was trained elsewhere, and its tokens."""
@@ -152,12 +159,20 @@ class ContextScorer(VectorScorer):
 
     def _read(self, graph: KnowledgeGraph, rows: np.ndarray, words: Words) -> None:
         assert self.tokenizer is not None
-        asked = self.settings
-        wording = Wording.of(words, self.tokenizer, Plan(asked.description_tokens, asked.visual_tokens))
+        wording = Wording.of(words, self.tokenizer, self._plan)
         # An entity's own row of the data sets' alphabet seeds nothing: the seed says what is drawn where there is too much.
         self._worded(wording, Neighbourhood.of(graph, rows, self.seed), graph.captions)
 
+    @property
+    def _plan(self) -> Plan:
+        return Plan(self.settings.description_tokens, self.settings.visual_tokens)
+
     def _worded(self, wording: Wording, neighbourhood: Neighbourhood, captions: Captions) -> None:
+        self._building(wording, neighbourhood, captions)
+        self._said, self._said_of = self._tokens_said(wording, captions)
+
+    def _building(self, wording: Wording, neighbourhood: Neighbourhood, captions: Captions) -> None:
+        """What contexts and names are made of."""
         asked = self.settings
         self.builder = ContextBuilder(
             wording,
@@ -171,11 +186,13 @@ class ContextScorer(VectorScorer):
         )
         self._names = wording.names
         self.__dict__.pop("names", None)
-        said = _said(wording, captions, [Segment(name) for name in asked.segments])
+
+    def _tokens_said(self, wording: Wording, captions: Captions) -> tuple[Tensor, Tensor]:
+        """int64: the tokens of what is said of entities, and where those of each begin."""
+        said = _said(wording, captions, [Segment(name) for name in self.settings.segments])
         device = self.salience.device
         device = torch.device("cpu") if device.type == "meta" else device
-        self._said = torch.from_numpy(said.values.astype(np.int64)).to(device)
-        self._said_of = torch.from_numpy(said.offset).to(device)
+        return torch.from_numpy(said.values.astype(np.int64)).to(device), torch.from_numpy(said.offset).to(device)
 
     @cached_property
     def names(self) -> Names:
@@ -183,6 +200,40 @@ class ContextScorer(VectorScorer):
         return Names(Trie.of(self._names), self.salience.device)
 
     # Vectors
+
+    @property
+    def grows(self) -> bool:
+        """An entity is what is said of it."""
+        return self.tokenizer is not None
+
+    def guessed(self, added: KnowledgeGraph, entities: npt.NDArray[np.int64]) -> Guess:
+        """See `VectorScorer.guessed`; where there are rows too, an added entity begins with the mean one."""
+        assert self.tokenizer is not None
+        words = Additional.of(added, self.settings.language, entities)
+        wording = Wording.empty(self.r).beside(words, self.tokenizer, self._plan)
+        kinds = []
+        if len(self.text_vectors):
+            kinds.append(torch.from_numpy(self._encoded(words.labels, words.descriptions)))
+        if len(self.features):
+            kinds.append(torch.zeros(len(entities), self.features.shape[1]))
+        fused = self.fusion([self._of_tokens(*self._tokens_said(wording, Captions())), *kinds])
+        if self.structure is not None:
+            fused = torch.cat([fused, self.structure.entity.mean(0).expand(len(fused), -1)], 1)
+        labels = added.texts.labels(entities, self.settings.language)
+        able = [bool(label or text) for label, text in zip(labels, words.descriptions, strict=True)]
+        return Guess(None, fused, np.array(able, dtype=bool))
+
+    def grown(self, rows: Tensor, added: KnowledgeGraph | None = None) -> Self:
+        """See `VectorScorer.grown`: it reads what is said of them and what they are linked to, and may write their names."""
+        grown = super().grown(rows)
+        assert self.tokenizer is not None
+        assert added is not None
+        words = Additional.of(added, self.settings.language, np.arange(self.n, grown.n))
+        was = self.builder
+        wording = was.wording.beside(words, self.tokenizer, self._plan)
+        around = was.neighbourhood.beside(added.statements, len(rows))
+        grown._building(wording, around, was.captions)
+        return grown
 
     def contexts(self, queries: QueryBatch, without: Collection[Segment] = ()) -> Contexts:
         """What is read for some questions; the fact that is asked for is not in it."""
@@ -212,7 +263,9 @@ class ContextScorer(VectorScorer):
         if self.structure is None:
             return vectors.float()
         formula = self.structure
-        rows = F.dropout(formula.entity[anchor], formula.entity_dropout, self.training)
+        table = formula.entity
+        own = table[anchor] if self._added is None else Layers(table, self._added[:, self.width :]).take(anchor)
+        rows = F.dropout(own, formula.entity_dropout, self.training)
         relations = F.dropout(formula.relation_rows(relation), formula.relation_dropout, self.training)
         return torch.cat([vectors, formula.fold(rows, relations)], 1).float()
 
@@ -226,23 +279,26 @@ class ContextScorer(VectorScorer):
         return self.asked(memory, anchor, self._directed(queries))
 
     def entity_vectors(self) -> Tensor:
-        """float32 `[n, d]`: of what is said of each, weighted by token, and of vectors of other kinds, gated."""
-        weight = self.salience.exp()[self._said]
-        sums = F.embedding_bag(
-            self._said,
-            self.embedding.weight,
-            self._said_of,
-            mode="sum",
-            per_sample_weights=weight,
-            include_last_offset=True,
-        )
-        owner = torch.repeat_interleave(torch.arange(self.n, device=weight.device), self._said_of.diff())
-        total = torch.zeros(self.n, device=weight.device).index_add(0, owner, weight)
-        said = sums / total.clamp(min=1e-6).unsqueeze(1)
-        kinds = [said + self.answering(said)]
+        """float32 `[n, d]`: of what is said of each, weighted by token, and of vectors of other kinds, gated.
+
+        Of entities that were learnt; those that were added have theirs from what is said and from their facts.
+        """
+        kinds = [self._of_tokens(self._said, self._said_of)]
         kinds += [vectors for vectors in (self.text_vectors, self.features) if len(vectors)]
         fused = self.fusion(kinds)
         return fused if self.structure is None else torch.cat([fused, self.structure.entity], 1)
+
+    def _of_tokens(self, said: Tensor, offset: Tensor) -> Tensor:
+        """float `[b, width]`: entities by the tokens of what is said of each."""
+        weight = self.salience.exp()[said]
+        sums = F.embedding_bag(
+            said, self.embedding.weight, offset, mode="sum", per_sample_weights=weight, include_last_offset=True
+        )
+        owner = torch.repeat_interleave(torch.arange(len(offset) - 1, device=weight.device), offset.diff())
+        total = torch.zeros(len(offset) - 1, device=weight.device).index_add(0, owner, weight)
+        mean = sums / total.clamp(min=1e-6).unsqueeze(1)
+        found: Tensor = mean + self.answering(mean)
+        return found
 
     def relation_vectors(self) -> Tensor:
         """float32 `[r, 1]`: it answers no questions for relations."""

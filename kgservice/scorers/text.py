@@ -27,7 +27,7 @@ from kgservice.query import QueryBatch, Slot
 from kgservice.recipe import ModelSettings, TextSettings
 from kgservice.recipe.template import Template
 from kgservice.resources import home
-from kgservice.scorers.base import EmbeddingScorer, Logits, VectorScorer, cubed, logits_of
+from kgservice.scorers.base import EmbeddingScorer, Guess, Logits, VectorScorer, cubed, logits_of
 from kgservice.scorers.bilinear import ComplEx, DistMult, SimplE
 from kgservice.scorers.context import Context
 from kgservice.scorers.transformer import dropout
@@ -144,6 +144,12 @@ class TextScorer(VectorScorer):
     def grows(self) -> bool:
         """An entity is what is read of its text."""
         return True
+
+    def guessed(self, added: KnowledgeGraph, entities: npt.NDArray[np.int64]) -> Guess:
+        """See `VectorScorer.guessed`."""
+        texts = described(added, self.settings.template, self.settings.language, entities)
+        rows = torch.from_numpy(self.read_texts(texts))
+        return Guess(rows, self.candidates(rows), np.array([bool(text) for text in texts], dtype=bool))
 
     def _read_of(self, entities: npt.NDArray[Any]) -> Tensor:
         return self._layered(self.read, entities)
