@@ -16,21 +16,12 @@ from kgservice.release import ReleaseStore
 from kgservice.resources import share
 from kgservice.server import openapi
 from kgservice.server.app import open_app
-from kgservice.server.bodies import (
-    ClassifyBody,
-    CompleteBody,
-    EnrichmentBody,
-    ExplainBody,
-    QueueBody,
-    RecordBody,
-    RecordsBody,
-    SearchBody,
-    TypesBody,
-    VerdictBody,
-)
+from kgservice.server.bodies import ClassifyBody, CompleteBody, ExplainBody
 from kgservice.server.problems import KINDS
+from kgservice.server.queries import SearchBody, TypesBody
 from kgservice.server.reconciling import ExtendBody, MatchBody
 from kgservice.server.settings import ServerSettings
+from kgservice.server.submissions import EnrichmentBody, QueueBody, RecordBody, RecordsBody, VerdictBody
 
 BODIES: dict[str, TypeAdapter[Any]] = {
     "complete": TypeAdapter(CompleteBody),

@@ -69,7 +69,7 @@ def _record(engine: Engine, path: Path, number: int, line: str) -> Any:
     from pydantic import ValidationError
 
     from kgservice.errors import InputError, MalformedStatement
-    from kgservice.server.bodies import NamedRecordBody
+    from kgservice.server.submissions import NamedRecordBody
 
     try:
         body = NamedRecordBody.model_validate_json(line)

@@ -23,7 +23,7 @@ from kgservice import __version__
 from kgservice.answers import Answer, EntityPage, Pair, Question, SearchResult, Statement, Verdict
 from kgservice.answers.explanations import Explanation
 from kgservice.errors import DataError, KGServiceError
-from kgservice.server.bodies import Language, Model, Name, PairBody
+from kgservice.server.fields import Language, Model, Name, PairBody
 from kgservice.server.problems import RequestProblem
 from kgservice.server.service import Service
 from kgservice.server.work import again

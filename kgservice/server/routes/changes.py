@@ -12,10 +12,11 @@ from fastapi.openapi.models import Example
 from kgservice.answers.records import EntityRecord
 from kgservice.engine import Engine
 from kgservice.errors import InvalidQuestion
-from kgservice.server.bodies import Id, JsonRoute, RecordBody, RecordsBody
 from kgservice.server.documentation import responses
+from kgservice.server.json_routes import JsonRoute
 from kgservice.server.schemas import Put
 from kgservice.server.service import Service, ServiceOf, json_response
+from kgservice.server.submissions import Id, RecordBody, RecordsBody
 
 router = APIRouter(prefix="/v1", tags=["entities"], route_class=JsonRoute)
 

@@ -17,12 +17,13 @@ from kgservice.enrichment.running import read_page, read_report
 from kgservice.enrichment.worker import folder_of
 from kgservice.graph.names import Names
 from kgservice.graph.texts import Texts
-from kgservice.server.bodies import EnrichmentBody, JsonRoute
 from kgservice.server.documentation import responses
 from kgservice.server.jobs import ENRICHMENT
+from kgservice.server.json_routes import JsonRoute
 from kgservice.server.problems import RequestProblem
 from kgservice.server.schemas import Enrichment, Enrichments, Proposal, Proposals
 from kgservice.server.service import Service, ServiceOf
+from kgservice.server.submissions import EnrichmentBody
 from kgservice.store.jobs import Job, UnknownJob
 
 router = APIRouter(prefix="/v1", tags=["enrichment"], route_class=JsonRoute)

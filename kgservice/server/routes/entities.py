@@ -13,10 +13,12 @@ from pydantic import TypeAdapter
 from kgservice.answers import Described, EntityPage, LikeAnswer, SearchResult, TypesAnswer
 from kgservice.engine import Engine
 from kgservice.errors import InvalidQuestion
-from kgservice.server.bodies import (
-    OTHER_FORMS,
+from kgservice.server.documentation import responses
+from kgservice.server.fields import filters_of
+from kgservice.server.json_routes import OTHER_FORMS, JsonRoute
+from kgservice.server.lines import NDJSON, Lines, Row, answer_lines, answer_many
+from kgservice.server.queries import (
     EntityQuery,
-    JsonRoute,
     SearchBody,
     SearchOne,
     SearchOptions,
@@ -26,10 +28,7 @@ from kgservice.server.bodies import (
     TypesBody,
     TypesOptions,
     TypesQuery,
-    filters_of,
 )
-from kgservice.server.documentation import responses
-from kgservice.server.lines import NDJSON, Lines, Row, answer_lines, answer_many
 from kgservice.server.schemas import SearchResults, TypesAnswers
 from kgservice.server.service import ServiceOf
 

@@ -9,8 +9,9 @@ from fastapi.openapi.models import Example
 
 from kgservice.answers import Statement
 from kgservice.explain import Explanation, picture
-from kgservice.server.bodies import ExplainBody, ExplainMany, ExplainQuery, JsonRoute
+from kgservice.server.bodies import ExplainBody, ExplainMany, ExplainQuery
 from kgservice.server.documentation import responses
+from kgservice.server.json_routes import JsonRoute
 from kgservice.server.schemas import Explanations
 from kgservice.server.service import ServiceOf
 

@@ -11,8 +11,9 @@ from kgservice.answers import EntityMap, RelationList
 from kgservice.engine import Engine
 from kgservice.engine.relations import matching
 from kgservice.errors import InvalidQuestion
-from kgservice.server.bodies import JsonRoute, MapQuery, RelationsQuery
 from kgservice.server.documentation import responses
+from kgservice.server.json_routes import JsonRoute
+from kgservice.server.queries import MapQuery, RelationsQuery
 from kgservice.server.service import ServiceOf
 
 router = APIRouter(prefix="/v1", tags=["entities"], route_class=JsonRoute)

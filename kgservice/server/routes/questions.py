@@ -14,19 +14,10 @@ from pydantic import TypeAdapter
 from kgservice.answers import Answer, Verdict
 from kgservice.engine import Engine
 from kgservice.server.batching import Terms
-from kgservice.server.bodies import (
-    OTHER_FORMS,
-    SHORT_CUTS,
-    ClassifyBody,
-    ClassifyMany,
-    ClassifyOne,
-    CompleteBody,
-    CompleteMany,
-    CompleteOne,
-    JsonRoute,
-    filters_of,
-)
+from kgservice.server.bodies import ClassifyBody, ClassifyMany, ClassifyOne, CompleteBody, CompleteMany, CompleteOne
 from kgservice.server.documentation import responses
+from kgservice.server.fields import filters_of
+from kgservice.server.json_routes import OTHER_FORMS, SHORT_CUTS, JsonRoute
 from kgservice.server.lines import NDJSON, Lines, Row, answer_lines, answer_many
 from kgservice.server.schemas import Answers, Verdicts
 from kgservice.server.service import ServiceOf, json_response, service_of

@@ -9,24 +9,9 @@ from fastapi.openapi.models import Example
 
 from kgservice.reconciliation import matching
 from kgservice.server import reconciling
-from kgservice.server.bodies import JsonRoute
+from kgservice.server.json_routes import JsonRoute
 from kgservice.server.reconciling import ExtendBody, MatchBody
-from kgservice.server.routes.reconcile import (
-    HTML,
-    NAMES,
-    Id,
-    KindOf,
-    Limit,
-    Offset,
-    Prefix,
-    TypeOf,
-    extension,
-    language_of,
-    object_of,
-    preview,
-    proposed,
-    suggested,
-)
+from kgservice.server.routes.reconcile import NAMES, add_shared, extension, language_of, object_of
 from kgservice.server.service import ServiceOf
 
 router = APIRouter(prefix="/reconcile/draft", tags=["reconciliation"], route_class=JsonRoute)
@@ -114,32 +99,6 @@ async def match(
     )
 
 
-@router.get(
-    "/suggest/{kind}",
-    operation_id="reconcileDraftSuggest",
-    summary="What may be meant by what was typed, as the draft of 1.0 has it?",
-    response_class=Response,
-    responses=object_of("Entities, types or properties, the best first."),
-)
-async def draftsuggested(
-    kind: KindOf, request: Request, service: ServiceOf, prefix: Prefix, limit: Limit = 10, offset: Offset = 0
-) -> Response:
-    """As in version 0.2."""
-    return await suggested(request, service, kind, prefix, limit, offset)
-
-
-@router.get(
-    "/preview",
-    operation_id="reconcileDraftPreview",
-    summary="What is an entity, in a small frame, as the draft of 1.0 has it?",
-    response_class=Response,
-    responses=HTML,
-)
-async def draft_preview(id: Id, request: Request, service: ServiceOf) -> Response:
-    """As in version 0.2."""
-    return await preview(id, request, service)
-
-
 @router.post(
     "/extend",
     operation_id="reconcileExtend",
@@ -155,13 +114,4 @@ async def extend(
     return await service.answer(extension(service, engine, body, language, reconciling.draft_extended))
 
 
-@router.get(
-    "/extend/propose",
-    operation_id="reconcileDraftPropose",
-    summary="Which properties are worth fetching, as the draft of 1.0 has it?",
-    response_class=Response,
-    responses=object_of("The relations that entities of a type have, the most frequent first.", *NAMES),
-)
-async def draftproposed(request: Request, service: ServiceOf, type: TypeOf = None, limit: Limit = 100) -> Response:
-    """As in version 0.2."""
-    return await proposed(request, service, type, limit)
+add_shared(router, "reconcileDraft", "offset", ", as the draft of 1.0 has it")

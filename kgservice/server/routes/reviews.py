@@ -11,12 +11,13 @@ from fastapi.openapi.models import Example
 from kgservice.enrichment.reviewing import ReviewSummary, ordered, summary
 from kgservice.enrichment.running import read_proposals
 from kgservice.enrichment.worker import folder_of
-from kgservice.server.bodies import JsonRoute, QueueBody, VerdictBody
 from kgservice.server.documentation import responses
+from kgservice.server.json_routes import JsonRoute
 from kgservice.server.problems import RequestProblem
 from kgservice.server.routes.enrichments import job_of, proposals_of
 from kgservice.server.schemas import Queued, ReviewItem, ReviewItems
 from kgservice.server.service import Service, ServiceOf
+from kgservice.server.submissions import QueueBody, VerdictBody
 from kgservice.store.reviews import Review
 
 router = APIRouter(prefix="/v1", tags=["reviews"], route_class=JsonRoute)
