@@ -242,6 +242,8 @@ def test_the_difference_is_what_has_changed(engine: Engine, tmp_path: Path, rele
     assert found.overlap == pytest.approx(2 / 3)
     places = {place.answer.id: (place.before, place.after) for place in found.examples[0].places}
     assert places[gone] == (1, None)
+    asked = found.examples[0]
+    assert (asked.subject and asked.subject.label, asked.object) == ("France", None)
     named_gone = Question(subject=gone, relation="world:country")
     assert difference(engine, after, questions=[named_gone]).unanswered == 1
     assert len(questions_of(engine.graph, 7)) == 7

@@ -32,19 +32,20 @@ export const choices = {
 /**
  * Ask the server.
  * @param {string} operation method and path as in openapi.json: "GET /v1/entities/{id}".
- * @param {object} given `path` parts by name, `query` parameters (lists repeat), `body`, `signal`.
+ * @param {object} given `path` parts by name, `query` parameters (lists repeat), `body`, `signal`, `language` where a header tells it.
  * @returns the JSON, or null where there is none.
  * @throws {Problem} unless it was answered; an abort passes as it is.
  */
-export async function ask(operation, { path = {}, query = {}, body, signal } = {}) {
-  const response = await fetchOf(operation, { path, query, body, signal });
+export async function ask(operation, given = {}) {
+  const response = await fetchOf(operation, given);
   return response.status === 204 ? null : response.json();
 }
 
 /** The same for pages and files: a response whose status is fine. */
-export async function fetchOf(operation, { path = {}, query = {}, body, signal } = {}) {
+export async function fetchOf(operation, { path = {}, query = {}, body, signal, language } = {}) {
   const [method, template] = operation.split(" ");
   const headers = { Accept: "application/json" };
+  if (language) headers["Accept-Language"] = language;
   if (choices.key) headers.Authorization = `Bearer ${choices.key}`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
   let response;

@@ -44,6 +44,16 @@ export function showSettings(changed) {
   });
 }
 
+/** Ask before something changes for everyone; true where it is wanted. */
+export function showConfirmation(question, meaning, yes) {
+  return new Promise((answered) => {
+    const sure = h("button.main", { onclick: () => (answered(true), dialog.close()) }, yes);
+    const dialog = open(question, h("p", {}, meaning), h("p.acts", {}, sure, h("button", { onclick: () => dialog.close() }, "Leave it")));
+    dialog.addEventListener("close", () => answered(false));
+    sure.focus();
+  });
+}
+
 function open(title, ...content) {
   const back = document.activeElement;
   const dialog = h("dialog", { "aria-label": title },

@@ -17,6 +17,7 @@ const PAGES = {
   jobs: () => import("./pages/jobs.js"),
   review: () => import("./pages/review.js"),
   releases: () => import("./pages/releases.js"),
+  diff: () => import("./pages/diff.js"),
 };
 const LISTED = [["complete", "Complete"], ["classify", "Classify"], ["map", "Map"], ["jobs", "Jobs"], ["review", "Review"], ["releases", "Releases"]];
 

@@ -72,7 +72,7 @@ def diff(before: str, after: str, k: int, questions: int) -> None:
         f"{found.overlap:.1%} of the best {k} are the same{shift}"
     )
     for one in found.examples:
-        click.echo("  ".join(part or "?" for part in (one.subject, one.relation, one.object)))
+        click.echo("  ".join(part.id if part else "?" for part in (one.subject, one.relation, one.object)))
         for place in one.places:
             ranks = " → ".join("–" if rank is None else str(rank) for rank in (place.before, place.after))
             click.echo(f"  {ranks:<9} {place.answer.label or place.answer.id}")

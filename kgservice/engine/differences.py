@@ -38,15 +38,15 @@ class Changed:
     """A question that is answered differently.
 
     Attributes:
-        subject, relation, object: the question; None where the hole is.
+        subject, relation, object: the question, with labels; None where the hole is.
         overlap: share of the k best that both name.
         models: which model answered before and after.
         places: every answer whose rank is another, by its rank after, then before.
     """
 
-    subject: str | None
-    relation: str | None
-    object: str | None
+    subject: Named | None
+    relation: Named | None
+    object: Named | None
     overlap: float
     models: tuple[str, str]
     places: list[Place]
@@ -108,6 +108,7 @@ def difference(
     k: int = 10,
     count: int = 200,
     shown: int = 20,
+    language: str = "en",
 ) -> Difference:
     """Ask both the same.
 
@@ -117,20 +118,16 @@ def difference(
         k: answers compared of each.
         count: of questions, where none are given; at most 1,000.
         shown: examples at most.
+        language: of labels.
     """
     if not 1 <= count <= MAX_QUESTIONS:
         raise InvalidQuestion(f"between 1 and {MAX_QUESTIONS:,} questions can be compared, found {count:,}")
     asked = list(questions) if questions is not None else questions_of(before.graph, count)
-    pairs = []
-    for question in asked:
-        try:
-            pairs.append((question, before.complete([question], k=k)[0], after.complete([question], k=k)[0]))
-        except UnknownName:
-            continue
-    changes = [_changed(question, one, other) for question, one, other in pairs]
+    pairs = _answered(before, after, asked, k, language)
+    changes = [_changed(one, other) for one, other in pairs]
     moved = [change for change in changes if change.places]
-    shifts = [shift for _, one, other in pairs for shift in _shifts(one, other)]
-    firsts = [(one.candidates[:1], other.candidates[:1]) for _, one, other in pairs]
+    shifts = [shift for one, other in pairs for shift in _shifts(one, other)]
+    firsts = [(one.candidates[:1], other.candidates[:1]) for one, other in pairs]
     return Difference(
         before=before.release_name,
         after=after.release_name,
@@ -145,7 +142,21 @@ def difference(
     )
 
 
-def _changed(question: Question, before: Answer, after: Answer) -> Changed:
+def _answered(
+    before: Engine, after: Engine, asked: Sequence[Question], k: int, language: str
+) -> list[tuple[Answer, Answer]]:
+    """Both answers of every question that both can answer: of all at once, or of halves where one names what is missing."""
+    try:
+        one, other = (engine.complete(asked, k=k, language=language) for engine in (before, after))
+        return list(zip(one, other, strict=True))
+    except UnknownName:
+        if len(asked) == 1:
+            return []
+    half = len(asked) // 2
+    return [pair for part in (asked[:half], asked[half:]) for pair in _answered(before, after, part, k, language)]
+
+
+def _changed(before: Answer, after: Answer) -> Changed:
     ranked = {one.id: one for one in before.candidates}, {one.id: one for one in after.candidates}
     places = []
     for id in dict.fromkeys([*ranked[1], *ranked[0]]):
@@ -164,8 +175,8 @@ def _changed(question: Question, before: Answer, after: Answer) -> Changed:
             )
     most = max(map(len, ranked))
     overlap = len(ranked[0].keys() & ranked[1].keys()) / most if most else 1.0
-    subject, object = (part if isinstance(part, str) else None for part in (question.subject, question.object))
-    return Changed(subject, question.relation, object, overlap, (before.model, after.model), places)
+    echo = after.subject, after.relation, after.object
+    return Changed(*echo, overlap, (before.model, after.model), places)
 
 
 def _shifts(before: Answer, after: Answer) -> list[float]:

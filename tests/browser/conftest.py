@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from kgservice import pipeline
+from kgservice.recipe import Recipe
+
 pytest.importorskip("selenium", reason="needs selenium: pip install 'kgservice[browser]'")
 
 from tests.browser.chromium import BROWSER, DRIVER, serving
@@ -32,3 +35,30 @@ def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     shutil.copytree(Path(home) / "releases", own / "releases", ignore=shutil.ignore_patterns("journal.sqlite*"))
     with serving(own) as address:
         yield address
+
+
+TRAINING = {"batch_size": 64, "optimizer": "adam", "learning_rate": 0.01, "device": "cpu", "precision": "float32"}
+CONTEXT = {"vocabulary": 512, "tokens": 32, "neighbours": 4, "layers": 1, "heads": 2, "rescored": 8}
+
+
+@pytest.fixture(scope="module")
+def two_releases(family_ttl: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A home of two releases of a small graph, learnt for another time each by a model that reads; the second is current."""
+    home = tmp_path_factory.mktemp("two")
+    made = []
+    for epochs in (1, 3):
+        tree = {
+            "name": f"family-{epochs}",
+            "graph": {"sources": [str(family_ttl)], "split": {"valid": 0.1, "test": 0.1}},
+            "models": {
+                "context": {
+                    "scorer": "context",
+                    "width": 16,
+                    "context": CONTEXT,
+                    "training": {**TRAINING, "epochs": epochs},
+                }
+            },
+            "search": {"encoder": "none"},
+        }
+        made.append(pipeline.build(Recipe.parse(tree), home, base=home).id)
+    return home, made

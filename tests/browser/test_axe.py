@@ -26,7 +26,9 @@ PAGES = {
     "map": "#/map",
     "jobs": "#/jobs",
     "review": "#/review",
+    "narrowed": "#/complete?relation=world:memberOf&object=world:European_Union&type=world:Country&fuse=yes",
     "releases": "#/releases",
+    "diff": "#/diff?before=0&after=1",
     "missing": "#/nowhere",
 }
 

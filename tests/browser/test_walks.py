@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -11,7 +13,9 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.browser.chromium import browsing
+from kgservice.store.keys import Keys as ApiKeys
+from kgservice.store.keys import Scope
+from tests.browser.chromium import browsing, serving
 from tests.browser.page import Page
 
 
@@ -90,6 +94,35 @@ def test_a_question_is_built_from_suggestions(page: Page) -> None:
     page.see(".candidates .known", "known")
 
 
+def test_a_question_is_narrowed_by_type_and_statement_and_fused(page: Page) -> None:
+    page.open("#/complete?relation=world:memberOf&object=world:European_Union&known=yes")
+    page.see(".candidates li .rank", "1")
+    page.click(".narrowing .picker input")
+    page.type("countr")
+    page.see(".narrowing .options li[aria-selected=true]", "country")
+    page.press(Keys.ENTER)
+    page.see(".narrowing .tag", "only world:Country")
+    page.click(".stated-of .picker input")
+    page.type("currency")
+    page.see(".stated-of .options li[aria-selected=true] .label", "currency")
+    page.press(Keys.ENTER)
+    page.wait(lambda: page.all(".held input"))
+    page.type("zloty")  # the second field has the focus
+    page.see(".held .options li[aria-selected=true]")
+    page.press(Keys.ENTER)
+    page.wait(lambda: "filter=world%3Acurrency%3D" in page.hash)
+    page.settle()
+    assert page.texts(".candidates .entity .label") == ["Poland"]
+    page.click(".narrowing .tag:nth-of-type(2)")
+    page.wait(lambda: "filter=" not in page.hash and len(page.all(".candidates li")) > 5)
+    select = page.one("select[aria-label='Who answers']")
+    page.wait(lambda: len(page.texts("select[aria-label='Who answers'] option")) > 2)
+    select.send_keys("all models")
+    page.wait(lambda: "fuse=yes" in page.hash)
+    page.see(".answer .status", "all calibrated models answer together")
+    assert not page.all(".candidates .known")
+
+
 def test_a_number_is_estimated_with_its_interval(page: Page) -> None:
     page.open("#/complete?subject=world:Czechoslovakia&relation=world:population")
     page.see(".estimate .big")
@@ -152,6 +185,60 @@ def test_an_unknown_name_is_told_its_closest_as_a_link(page: Page) -> None:
     page.click(".problem .closest a")
     page.see("h1", "France")
     page.expect_no_fault(but="404")
+
+
+def test_what_a_model_has_read_is_told_by_parts(driver: WebDriver, two_releases: tuple[Path, list[str]]) -> None:
+    with serving(two_releases[0]) as address:
+        page = Page(driver, address)
+        page.open("#/why?subject=ex:child3&relation=ex:livesIn&object=ex:town0")
+        page.see(".read h2", "What it read")
+        assert page.texts(".read li > span:first-child")[0].startswith("The question")
+        assert "child of house 3" in " ".join(page.texts(".read blockquote"))  # its description
+        assert len(page.texts(".read .mark.on")) <= 1
+        page.expect_no_fault()
+
+
+def test_releases_are_compared_served_and_rolled_back_with_a_key(
+    driver: WebDriver, two_releases: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    folder, (first, second) = two_releases
+    shutil.copytree(folder / "releases", tmp_path / "releases")
+    keys = ApiKeys.open(tmp_path, make=True)
+    assert keys is not None
+    texts = {scope: keys.add(scope.value, scope)[1] for scope in (Scope.WRITE, Scope.ADMIN)}
+    keys.close()
+    with serving(tmp_path, open_reads=True) as address:
+        page = Page(driver, address)
+        page.open("#/releases")
+        page.see(f"[aria-label='Release {second}'] .mark.on", "serving")
+        page.click(f"[aria-label='Release {first}'] .acts a")
+        page.see(".figures", "have other answers")
+        page.see(".change h3", "?")
+        assert page.all(".change tr.up, .change tr.down, .change tr.new")
+        page.open("#/releases")
+        serve = f"button[aria-label='Serve {first}']"
+        page.click(serve)
+        page.see("dialog h2", f"Serve {first}?")
+        page.press(Keys.ESCAPE)
+        page.wait(lambda: not page.all("dialog"))
+        page.click(serve)
+        page.press(Keys.ENTER)  # the button that says yes has the focus
+        page.see(".problem button", "Enter a key")
+        for scope, seen in ((Scope.WRITE, ".problem button"), (Scope.ADMIN, ".note.good")):
+            page.click("#settings")
+            page.one("#key").clear()
+            page.one("#key").send_keys(texts[scope])
+            page.click("dialog button.main")
+            page.click(serve)
+            page.press(Keys.ENTER)
+            page.see(seen)
+        page.see(".note.good", f"{first} serves.")
+        assert httpx.get(f"{address}/readyz").json()["release"].startswith(first)
+        page.click(".acts button:nth-of-type(2)")
+        page.press(Keys.ENTER)
+        page.see(".note.good", f"{second} serves.")
+        driver.execute_script("sessionStorage.clear()")
+        page.expect_no_fault(but="40")
 
 
 def test_stored_markup_is_shown_as_text(page: Page, address: str) -> None:
@@ -223,6 +310,7 @@ PHONE_PAGES = (
     "#/map",
     "#/jobs",
     "#/releases",
+    "#/diff",
 )
 
 

@@ -28,7 +28,7 @@ export function show(stage, { route, signal, title }) {
 
 function shown(found, statement) {
   const { verdict } = found;
-  const parts = [rules(found), alike(found), deletions(found)].filter(Boolean);
+  const parts = [rules(found), alike(found), deletions(found), read(found)].filter(Boolean);
   return [
     h("header.head", {},
       h("p.hint", {}, "Why?"),
@@ -65,12 +65,38 @@ function alike({ alike }) {
       h("span.hint", {}, `${nameOf(link.subject)} – ${nameOf(link.relation)} – ${nameOf(link.object)}`)))));
 }
 
-function deletions({ deletions, tested, verdict }) {
+function deletions({ deletions, tested, test, verdict }) {
   if (!deletions.length) return null;
   const most = Math.max(...deletions.map((one) => Math.abs(one.fall)), 1e-9);
-  return h("section", {}, h("h2", {}, "Without it"), h("p.hint", {}, `Of ${count(tested)} facts taken away in turn: how far the score of ${figure(verdict.score)} falls.`),
+  return h("section", {}, h("h2", {}, "Without it"), h("p.hint", {}, test === "step" ? `Of ${count(tested)} facts: how far the score of ${figure(verdict.score)} falls where one step of learning on each is taken back. It orders the facts; the whole difference is larger.`
+    : `Of ${count(tested)} facts taken away in turn: how far the score of ${figure(verdict.score)} falls.`),
     h("ol.ranked.deep", {}, deletions.map(({ fact, fall }) => h("li", {},
       h("span", {}, value(fact.subject, { id: false }), " ", term(fact.relation, { id: false }), " ", value(fact.object, { id: false })),
-      h("span.meter", { class: fall < 0 ? "against" : null, vars: { "--v": Math.abs(fall) / most }, "aria-hidden": "true" }), h("span.figure", {}, `${fall < 0 ? "+" : "−"}${figure(Math.abs(fall))}`)))));
+      h("span.meter", { class: fall < 0 ? "against" : null, vars: { "--v": Math.abs(fall) / most }, "aria-hidden": "true" }), h("span.figure", {}, signed(fall))))));
 }
 
+const SEGMENTS = {
+  question: "The question", description: "Its description", hint: "Facts like the one asked for", visual: "What its picture shows",
+  "neighbour-visual": "What pictures of its neighbours show", neighbours: "What is stated of it",
+};
+
+/** What a model that reads contexts has read, in its order, and how far the answer falls without each part. */
+function read({ read }) {
+  if (!read?.length) return null;
+  const of = (part) => part.name_fall ?? part.fall;
+  const falls = read.map(of).filter((value) => value !== null);
+  const most = Math.max(...falls.map(Math.abs), 1e-9);
+  const mattered = falls.length ? Math.max(...falls) : 0;
+  const what = read.some((part) => part.name_fall !== null) ? "the logarithm of the probability that its name is written" : "its score";
+  return h("section.read", {}, h("h2", {}, "What it read"), h("p.hint", {}, `Parts of the context, each left out in turn: how far ${what} falls without it.`),
+    h("ol.ranked.deep", {}, read.map((part) => {
+      const fall = of(part);
+      return h("li", {},
+        h("span", {}, SEGMENTS[part.segment] ?? part.segment, fall !== null && fall === mattered && mattered > 0 && h("span.mark.on", {}, "mattered most")),
+        fall === null ? h("span") : h("span.meter", { class: fall < 0 ? "against" : null, vars: { "--v": Math.abs(fall) / most }, "aria-hidden": "true" }),
+        h("span.figure", { title: part.fall === null ? "Always there" : `Score by vectors: ${signed(part.fall)}` }, fall === null ? "" : signed(fall)),
+        h("blockquote", { dir: "auto", tabindex: part.text.length > 240 ? "0" : null }, part.text));
+    })));
+}
+
+const signed = (fall) => `${fall < 0 ? "+" : "−"}${figure(Math.abs(fall))}`;

@@ -13,10 +13,10 @@ from fastapi import APIRouter, Path, Query, Response
 from kgservice.engine.differences import Difference, difference
 from kgservice.errors import CorruptRelease, UnknownRelease
 from kgservice.release import Release
-from kgservice.server.bodies import DiffQuery
 from kgservice.server.documentation import responses
 from kgservice.server.holder import EngineHolder
 from kgservice.server.problems import RequestProblem
+from kgservice.server.queries import DiffQuery
 from kgservice.server.schemas import Activated, ModelSummary, Releases, ReleaseSummary
 from kgservice.server.service import Service, ServiceOf
 
@@ -115,7 +115,7 @@ async def diff(
     def ask() -> Difference:
         with _OPENING:  # one at a time: a release may fill the memory
             one, other = (holder.open(_found(holder, id)) for id in (before, after))
-            return difference(one, other, k=query.k, count=query.questions)
+            return difference(one, other, k=query.k, count=query.questions, language=query.language)
 
     return await service.answer(ask)
 
