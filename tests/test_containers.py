@@ -59,6 +59,13 @@ def test_settings_of_the_containers_are_settings(services: dict[str, dict[str, A
     assert grace_s > ServerSettings().drain_s
 
 
+def test_jobs_are_done_beside_what_answers(services: dict[str, dict[str, Any]]) -> None:
+    api, worker = services["api"], services["worker"]
+    assert (api["environment"]["KGSERVICE_MAX_JOBS"], worker["command"][0]) == ("0", "worker")
+    assert set(api["volumes"]) == set(worker["volumes"])  # what a worker writes is what the server reads
+    assert worker["command"][2] in worker["healthcheck"]["test"][-1]
+
+
 def test_mounted_files_are_there(services: dict[str, dict[str, Any]]) -> None:
     volumes = read(ROOT / "docker-compose.yml")["volumes"]
     for service in services.values():

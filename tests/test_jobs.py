@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as parquet
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import update
 from starlette.testclient import TestClient
 
+from kgservice.cli import cli
 from kgservice.enrichment.running import PROPOSALS
+from kgservice.errors import RecipeError
 from kgservice.release import ReleaseStore
 from kgservice.server.app import open_app
+from kgservice.server.jobs import ENRICHMENT
 from kgservice.server.settings import ServerSettings
 from kgservice.store.database import open_database
 from kgservice.store.jobs import JOBS, LEASE_S, Job, Jobs, KeyReused, UnknownJob, WrongState
@@ -145,6 +153,47 @@ def finished(home: Path) -> Iterator[str]:
         done = _until(client, id, "done", "failed")
         assert done["state"] == "done", done["error"]
         yield id
+
+
+def worker(home: Path) -> subprocess.Popen[bytes]:
+    """`kgservice worker` in a group of processes of its own, so that all of it can be killed as a container would be."""
+    environ = {**os.environ, "KGSERVICE_HOME": str(home), "KGSERVICE_JOB_POLL_S": "0.1"}
+    call = [sys.executable, "-m", "kgservice", "worker", "--heartbeat", str(home / "alive")]
+    return subprocess.Popen(call, env=environ, start_new_session=True, stderr=subprocess.PIPE)
+
+
+def test_a_killed_workers_job_goes_on_elsewhere(home: Path, finished: str) -> None:
+    """A server that does no jobs itself; one worker is killed at it, the next one finishes: nothing is lost or doubled."""
+    app = open_app(ServerSettings(home=home, max_jobs=0))
+    jobs = Jobs(open_database(home))
+    with TestClient(app) as client:
+        id = client.post("/v1/enrichments", json={**REQUEST, "completeness": 0.9}).json()["id"]
+        first = worker(home)
+        _until(client, id, "running")
+        os.killpg(first.pid, signal.SIGKILL)
+        first.communicate()
+        assert (home / "alive").exists()
+        assert client.get(f"/v1/enrichments/{id}").json()["state"] == "running"  # its lease has not run out
+        assert jobs.claim(ENRICHMENT, "hasty") is None
+        with jobs._engine.begin() as connection:
+            connection.execute(update(JOBS).where(JOBS.c.id == id).values(heard=time.time() - LEASE_S - 1))
+        second = worker(home)
+        try:
+            done = _until(client, id, "done", "failed")
+        finally:
+            second.terminate()
+            told = second.communicate()[1].decode()
+        assert done["state"] == "done", done["error"]
+        assert f"job {id} is taken" in told
+        assert second.returncode == 0
+    found, expected = (parquet.read_table(home / "enrichments" / one / PROPOSALS) for one in (id, finished))
+    assert found == expected
+
+
+def test_a_worker_that_may_do_nothing_says_so() -> None:
+    done = CliRunner(env={"KGSERVICE_MAX_JOBS": "0"}).invoke(cli, ["worker"])
+    assert isinstance(done.exception, RecipeError)
+    assert str(done.exception) == "KGSERVICE_MAX_JOBS is 0, so that this worker would do nothing; give --jobs 1."
 
 
 def test_it_survives_a_restart_and_the_same_request_is_the_same_job(home: Path, finished: str) -> None:

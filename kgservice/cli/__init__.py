@@ -37,6 +37,7 @@ COMMANDS = {
     "names": ("kgservice.cli.names:names", "Propose what entities are called in a language; doubt names they have."),
     "release": ("kgservice.cli.release:release", "List, verify, activate, roll back and purge releases."),
     "serve": ("kgservice.cli.serve:serve", "Serve the current release over REST."),
+    "worker": ("kgservice.cli.worker:worker", "Do the enrichments that a service was asked for, beside it."),
     "mcp": ("kgservice.cli.mcp:mcp", "Answer an agent over stdin and stdout (MCP)."),
     "key": ("kgservice.cli.key:key", "Add, list and revoke API keys."),
     "doctor": ("kgservice.cli.doctor:doctor", "Check the installation and say how to mend it."),

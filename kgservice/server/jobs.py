@@ -1,4 +1,4 @@
-"""Has jobs done, one process each, for as long as the server runs; what is left goes on after a restart."""
+"""Has jobs done, one process each, for as long as a server or worker runs; what is left goes on after a restart, or elsewhere."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 import sys
 import uuid
 from functools import cached_property, partial
+from pathlib import Path
 
 import anyio.to_thread
 from sqlalchemy import Engine
@@ -22,17 +23,19 @@ logger = logging.getLogger(__name__)
 
 ENRICHMENT = "enrichment"
 GRACE_S = 5.0
+BEAT_S = 5.0
 
 
 class JobRunner:
-    """The jobs of one server; its database is opened when it is first needed.
+    """Who does the jobs of one service; its database is opened when it is first needed.
 
     Args:
         settings: home, database and limits.
+        heartbeat: a file that is touched every few seconds.
     """
 
-    def __init__(self, settings: ServerSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: ServerSettings, heartbeat: Path | None = None) -> None:
+        self._settings, self._heartbeat = settings, heartbeat
 
     @cached_property
     def _database(self) -> Engine:
@@ -59,6 +62,13 @@ class JobRunner:
         async with asyncio.TaskGroup() as group:
             for _ in range(self._settings.max_jobs):
                 group.create_task(self._serve())
+            if self._heartbeat is not None:
+                group.create_task(self._beat(self._heartbeat))
+
+    async def _beat(self, heartbeat: Path) -> None:
+        while True:
+            heartbeat.touch()
+            await asyncio.sleep(BEAT_S)
 
     async def _serve(self) -> None:
         while True:
@@ -80,11 +90,14 @@ class JobRunner:
         if url:
             environ["KGSERVICE_DATABASE_URL"] = url.get_secret_value()
         command = [sys.executable, "-m", "kgservice.enrichment.worker", str(self._settings.home), id, owner]
+        logger.info("job %s is taken", id)
         process = await asyncio.create_subprocess_exec(*command, env=environ)
         try:
             status = await process.wait()
             if status and self.jobs.finish(id, owner, f"its process ended with status {status}"):
                 logger.error("job %s: its process ended with status %s", id, status)
+            else:
+                logger.info("job %s is %s", id, self.jobs.get(id).state)
         finally:
             if process.returncode is None:
                 process.terminate()
@@ -92,4 +105,5 @@ class JobRunner:
                     await asyncio.wait_for(process.wait(), GRACE_S)
                 if process.returncode is None:
                     process.kill()
-                self.jobs.give_back(id, owner)
+                if self.jobs.give_back(id, owner):
+                    logger.info("job %s is given back", id)
