@@ -1,4 +1,4 @@
-"""Who may do what: API keys, their scopes, and how many requests each may send.
+"""Who may do what: API keys and tokens, their scopes, and how many requests each may send.
 
 Keys are asked for as soon as one exists. While there is none, a server that only this machine can reach is open; one that listens
 beyond it answers questions and refuses changes, until a key is made or `KGSERVICE_KEYS=off` says that something else guards it.
@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 
+from kgservice.server.oidc import Bearer, Issuer
 from kgservice.server.problems import RequestProblem, request_id_of, respond
 from kgservice.server.settings import ServerSettings
 from kgservice.store.keys import Key, Keys, Scope, verify
@@ -133,9 +134,14 @@ class Access:
         self._valid: Mapping[str, Key] = {}
         self._rates = Rates()
         self._exposed = not is_loopback(settings.host)
+        self._issuer: Issuer | None = None
+        if settings.oidc_issuer is not None and settings.oidc_audience is not None:
+            self._issuer = Issuer(
+                settings.oidc_issuer, settings.oidc_audience, settings.oidc_claim, dict(settings.oidc_scopes)
+            )
 
     def refresh(self) -> None:
-        """Read the keys; may wait for a disk or a network."""
+        """Read the keys, and those of the issuer of tokens; may wait for a disk or a network."""
         if self._settings.keys == "off":
             return
         if self._keys is None:
@@ -143,6 +149,8 @@ class Access:
             self._keys = Keys.open(self._settings.home, url.get_secret_value() if url else None)
         if self._keys is not None:
             self._valid = {key.id: key for key in self._keys.all() if key.revoked is None}
+        if self._issuer is not None:
+            self._issuer.refresh()
 
     def close(self) -> None:
         """Close the connections."""
@@ -152,7 +160,8 @@ class Access:
     @property
     def asked(self) -> bool:
         """Whether keys are asked for."""
-        return self._settings.keys == "required" or (self._settings.keys == "auto" and bool(self._valid))
+        some = bool(self._valid) or self._issuer is not None
+        return self._settings.keys == "required" or (self._settings.keys == "auto" and some)
 
     def warn(self) -> None:
         """Say at start what a server without keys allows to others."""
@@ -164,8 +173,8 @@ class Access:
                 changes,
             )
 
-    def admit(self, scope: Scope, headers: Iterable[tuple[bytes, bytes]]) -> Key | None:
-        """The key of a request that may do what takes `scope`; None where it may without one.
+    def admit(self, scope: Scope, headers: Iterable[tuple[bytes, bytes]]) -> Key | Bearer | None:
+        """The key or token of a request that may do what takes `scope`; None where it may without one.
 
         Args:
             scope: what the request takes.
@@ -178,17 +187,20 @@ class Access:
             return None
         given = _given(headers)
         if given is not None:
-            key = verify(given, self._valid)
+            token = self._issuer is not None and given.count(".") == 2  # a key has no dots
+            key = self._issuer.verify(given) if self._issuer is not None and token else verify(given, self._valid)
             if key is None:
                 raise RequestProblem(
                     "invalid-key",
                     "The key is not valid here, or was revoked.",
                     {"WWW-Authenticate": 'Bearer realm="kgservice", error="invalid_token"'},
                 )
-            if not key.scope.covers(scope):
+            if key.scope is None or not key.scope.covers(scope):
+                held = key.scope.value if key.scope else "none"
+                kind, whose = ("token", "the token") if token else ("key", f"key {key.id}")
                 raise RequestProblem(
                     "scope-too-small",
-                    f"This takes a key of scope {scope.value}; key {key.id} has {key.scope.value}.",
+                    f"This takes a {kind} of scope {scope.value}; {whose} has {held}.",
                     {
                         "WWW-Authenticate": f'Bearer realm="kgservice", error="insufficient_scope", scope="{scope.value}"'
                     },
@@ -206,11 +218,12 @@ class Access:
             return None
         raise RequestProblem(
             "key-required",
-            f"This takes a key of scope {scope.value}: Authorization: Bearer kgs_….",
+            f"This takes a key of scope {scope.value}: Authorization: Bearer kgs_…"
+            f"{', or a token of its issuer' if self._issuer is not None else ''}.",
             {"WWW-Authenticate": 'Bearer realm="kgservice"'},
         )
 
-    def count(self, key: Key | None, address: str) -> Allowance | None:
+    def count(self, key: Key | Bearer | None, address: str) -> Allowance | None:
         """Count a request; None where there is no limit."""
         limit = key.rate_per_minute if key and key.rate_per_minute else self._settings.rate_per_minute
         if not limit:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from kgservice.server.access import RATE_HEADERS, needed
-from kgservice.server.bodies import OTHER_FORMS
+from kgservice.server.json_routes import OTHER_FORMS
 from kgservice.server.lines import ARROW, NDJSON
 from kgservice.server.problems import KINDS, MEDIA_TYPE, Problem
 from kgservice.store.keys import Scope
@@ -34,7 +34,11 @@ TAGS = [
 ]
 
 SCHEMES = {
-    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, where the server asks for one."},
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key, or a token of the issuer that the server believes.",
+    },
     "header": {
         "type": "apiKey",
         "in": "header",
@@ -113,7 +117,7 @@ def _guard(operation: dict[str, Any], method: str, path: str) -> None:
     operation["description"] = (
         f"{operation.get('description', '').rstrip()}\n\nScope, where keys are asked for: `{scope}`."
     )
-    refusals = ["key-required", "invalid-key", "scope-too-small", "too-many-requests"]
+    refusals = ["key-required", "invalid-key", "scope-too-small", "too-many-requests", "no-issuer"]
     if scope is not Scope.READ:
         refusals.append("no-keys")
     if "requestBody" in operation:

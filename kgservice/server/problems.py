@@ -129,6 +129,12 @@ KINDS = {
         Kind("overloaded", 503, "Overloaded", "Try again after the seconds in `Retry-After`."),
         Kind("no-release", 503, "No release", "Build one: `kgservice demo --no-serve`. The server opens it."),
         Kind("unavailable", 503, "Unavailable", "A file of the release cannot be read; the server's log names it."),
+        Kind(
+            "no-issuer",
+            503,
+            "No issuer",
+            "The keys of the tokens' issuer could not be read yet; try again later, or send an API key.",
+        ),
         Kind("not-ready", 503, "Not ready", "The server answers too slowly at the moment."),
         Kind("internal-error", 500, "Internal error", "The server's log tells more under the request id."),
     )

@@ -8,12 +8,14 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from kgservice import resources
 from kgservice.answers import MAX_K, MAX_STATEMENTS
 from kgservice.errors import RecipeError
+from kgservice.store.keys import Scope
 
 PREFIX = "KGSERVICE_"
 ELSEWHERE = (
@@ -61,6 +63,17 @@ class ServerSettings(BaseModel):
         "auto",
         description="Whether API keys are asked for: `auto` as soon as one exists, while changes are refused where the server "
         "listens beyond its own machine; `off` where something else guards it.",
+    )
+    oidc_issuer: str | None = Field(
+        None, description="OpenID Connect issuer whose bearer tokens are taken beside keys, as they name it: https://…."
+    )
+    oidc_audience: str | None = Field(None, description="What tokens for this service name as their audience.")
+    oidc_claim: str = Field(
+        "scope", min_length=1, description="Where a token's scopes stand; dots lead into objects: realm_access.roles."
+    )
+    oidc_scopes: tuple[tuple[Scope, str], ...] = Field(
+        tuple((scope, f"kgservice:{scope.value}") for scope in Scope),
+        description="What the issuer calls each scope: read=NAME,write=NAME,admin=NAME.",
     )
     open_reads: bool = Field(False, description="Answer questions without a key; changes still take one.")
     rate_per_minute: int = Field(0, ge=0, description="Requests of one key, or of one address without; 0 for no limit.")
@@ -119,7 +132,29 @@ class ServerSettings(BaseModel):
             raise ValueError(f"no file that ends in {', '.join(PREDICTIONS)}")
         return value
 
-    @field_validator("release", "database_url", "sparql_predictions", mode="before")
+    @field_validator("oidc_scopes", mode="before")
+    @classmethod
+    def _pairs(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        pairs = [tuple(part.strip().partition("=")[::2]) for part in value.split(",") if part.strip()]
+        if unknown := [name for name, called in pairs if name not in list(Scope) or not called]:
+            raise ValueError(f"expected read=NAME,write=NAME,admin=NAME, not {unknown[0]!r}")
+        return tuple((Scope(name), called) for name, called in pairs)
+
+    @model_validator(mode="after")
+    def _whole_issuer(self) -> Self:
+        if (self.oidc_issuer is None) != (self.oidc_audience is None):
+            raise ValueError("KGSERVICE_OIDC_ISSUER and KGSERVICE_OIDC_AUDIENCE are given together or not at all")
+        if self.oidc_issuer is not None and not is_safe(self.oidc_issuer):
+            raise ValueError("KGSERVICE_OIDC_ISSUER: expected https://…, or http:// on this machine")
+        if self.oidc_issuer is not None and self.keys == "off":
+            raise ValueError(
+                "KGSERVICE_KEYS=off asks for no token either: leave out KGSERVICE_OIDC_ISSUER, or the former"
+            )
+        return self
+
+    @field_validator("release", "database_url", "oidc_issuer", "oidc_audience", "sparql_predictions", mode="before")
     @classmethod
     def _empty_is_none(cls, value: Any) -> Any:
         return value or None
@@ -150,7 +185,13 @@ class ServerSettings(BaseModel):
     def shown(self) -> dict[str, str]:
         """Every setting as text, for the lines printed at start; a `SecretStr` shows as asterisks."""
         values = {name: getattr(self, name) for name in type(self).model_fields}
-        return {name: ", ".join(value) if isinstance(value, tuple) else str(value) for name, value in values.items()}
+        return {name: _written(value) for name, value in values.items()}
+
+
+def is_safe(address: str) -> bool:
+    """Whether what is read from an address is what its owner wrote: https, or http on this machine."""
+    parts = urlsplit(address)
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1"))
 
 
 def _suggestion(variable: str, settings: type[BaseModel]) -> str:
@@ -159,7 +200,15 @@ def _suggestion(variable: str, settings: type[BaseModel]) -> str:
     return f"Did you mean {PREFIX}{close[0]}?" if close else f"Known: {', '.join(PREFIX + name for name in known)}."
 
 
+def _written(value: Any) -> str:
+    if not isinstance(value, tuple):
+        return str(value)
+    return ", ".join("=".join(one) if isinstance(one, tuple) else str(one) for one in value)
+
+
 def _explain(problem: Any) -> str:
+    if not problem["loc"]:  # of several settings together
+        return str(problem["msg"]).removeprefix("Value error, ") + "."
     name = str(problem["loc"][0]) if problem["loc"] else "settings"
     found = "" if name == "database_url" else f" (found {problem['input']!r})"
     return f"{PREFIX}{name.upper()}: {problem['msg'].removeprefix('Value error, ')}{found}."
