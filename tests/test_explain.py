@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import networkx as nx
@@ -19,17 +20,20 @@ from starlette.testclient import TestClient
 
 from kgservice import pipeline
 from kgservice.answers import Named
+from kgservice.arrays.layers import Layers
 from kgservice.cli import cli
 from kgservice.engine import Engine
 from kgservice.errors import InvalidQuestion
-from kgservice.explain import Explanation, Link, paths, picture, rules
-from kgservice.explain.adjacency import Adjacency
+from kgservice.explain import Explanation, Link, deletion, paths, picture, rules, teaching
+from kgservice.explain.adjacency import LEARNT, Adjacency
 from kgservice.graph import KnowledgeGraph
 from kgservice.graph.statements import Split, StatementTable
 from kgservice.graph.vocabulary import Vocabulary
-from kgservice.recipe import Recipe
+from kgservice.query import QueryBatch, Slot
+from kgservice.recipe import ModelSettings, Recipe
 from kgservice.release import ReleaseStore
-from kgservice.scorers.refining import guess_of, partition, refined
+from kgservice.scorers import build
+from kgservice.scorers.refining import guess_of, partition, refined, refined_rows
 from kgservice.server.app import create_app
 from kgservice.server.settings import ServerSettings
 from kgservice.similarity import Metric
@@ -161,6 +165,64 @@ def test_the_twin_relation_is_the_path_the_rule_and_what_the_score_rests_on(twin
     assert "worksFor" in found.sentence
 
 
+ROWS = torch.randn(40, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+
+
+def test_a_row_found_numerically_is_the_vector_found_by_newtons_method() -> None:
+    own, queries = ROWS[0], ROWS[1:9]
+    for metric in ("ip", "l2"):
+        competition = partition(queries, ROWS[9:], metric)
+        kept = ~torch.eye(8, dtype=torch.bool)
+        guess = guess_of(own, queries, competition, metric=metric, variance=0.5)
+        owner, fact = kept.nonzero(as_tuple=True)
+        closed = refined(guess.expand(8, -1), owner, queries[fact], competition[fact], metric=metric, variance=0.5)
+        how = {"metric": metric, "variance": 0.5}
+        found = refined_rows(lambda rows: rows, own, kept, queries, competition, **how)
+        assert torch.allclose(found, closed, atol=1e-4), metric
+        assert not torch.allclose(found[0], own.float(), atol=1e-2)
+        whole = refined_rows(lambda rows: rows, own, torch.ones(1, 8, dtype=torch.bool), queries, competition, **how)
+        assert torch.allclose(whole[0], own.float(), atol=1e-5), metric  # with all facts it is what was learnt
+
+
+@pytest.mark.parametrize("scorer", ["nfe1", "nfe2", "nfe3", "stare", "bi-encoder"])
+def test_every_kind_of_model_tells_what_its_score_rests_on(twins: Engine, scorer: str) -> None:
+    graph = twins.graph
+    text = {"encoder": "none", "words": 8, "hidden": 8}
+    chosen: dict[str, Any] = {"scorer": scorer, "width": 24, "initial_scale": 0.3}
+    chosen |= {"text": text} if scorer == "bi-encoder" else {"transformer": {"heads": 2}} if scorer == "stare" else {}
+    torch.manual_seed(0)
+    chosen_settings = ModelSettings.model_validate(chosen)
+    model = build(chosen_settings, n=graph.n, r=graph.r).eval()
+    vectors = Layers.of(model.entity_vectors().detach())
+    served = replace(twins.model("complex"), scorer=model, vectors=vectors, settings=chosen_settings)
+    before = {name: one.clone() for name, one in model.state_dict().items()}
+    subject, object = graph.entities.ids([f"https://example.org/{one}" for one in ("a3", "b3")])
+    (relation,) = graph.relations.ids(["https://example.org/worksFor"])
+    asked = QueryBatch(Slot.OBJECT, *(np.array([one], np.int32) for one in (subject, relation, object)))
+    adjacency = Adjacency.of(graph)
+    if deletion.testable(served):
+        found = deletion.falls(served, adjacency, asked)
+    else:
+        assert teaching.testable(served)
+        found = teaching.falls(served, graph, adjacency, asked)
+        pupil = model.pupil(graph, LEARNT)
+        rate = chosen_settings.training.learning_rate
+        for row, fall in zip(found.row, found.fall, strict=True):  # the product of the two gradients, by its definition
+            weights = list(pupil.parameters())
+            up = torch.autograd.grad(teaching._score(pupil, asked), weights, allow_unused=True)
+            down = torch.autograd.grad(
+                teaching._losses(pupil, graph, np.array([row]), graph.n).sum(), weights, allow_unused=True
+            )
+            dot = sum(float((a * b).sum()) for a, b in zip(up, down, strict=True) if a is not None and b is not None)
+            assert fall == pytest.approx(-rate * dot, rel=0.05, abs=1e-5 * rate)
+    assert len(found.row) == len(found.of) >= 2
+    assert np.isfinite(found.fall).all()
+    assert found.fall.any()
+    assert all(
+        torch.equal(before[name], one) for name, one in model.state_dict().items()
+    )  # what serves is left as it is
+
+
 def test_no_statement_supports_itself(twins: Engine) -> None:
     stated = twins.explain([("ex:a3", "ex:worksFor", "ex:b3")])[0]
     for path in stated.paths:
@@ -198,7 +260,8 @@ def test_every_model_of_the_sample_explains(world: Engine) -> None:
     for name, model in world._models.items():
         found = world.explain([tuple(ASKED.values())], model=name)[0]  # type: ignore[list-item]
         assert found.verdict == world.classify([tuple(ASKED.values())], model=name)[0]  # type: ignore[list-item]
-        assert (found.tested > 0) == (not model.scorer.inductive), name
+        assert found.tested > 0, name
+        assert found.test == ("step" if model.scorer.inductive else "vector"), name
         assert found.paths
 
 

@@ -8,6 +8,8 @@ from typing import Literal
 from kgservice.answers import Named, StatementView, Verdict
 
 End = Literal["subject", "object"]
+Test = Literal["vector", "step"]
+"""How a fact is taken away: an end's vector found anew without it, or a step of learning on it taken back."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,8 @@ class Deletion:
     Attributes:
         fact: what is stated.
         end: whose fact it is.
-        fall: how much lower the score is without it; negative where it is higher.
+        fall: how much lower the score is without it; negative where it is higher. Where the explanation's `test` is `step`, how
+            much lower one step's worth of it less leaves the score, to first order: it orders facts, and is no whole difference.
     """
 
     fact: StatementView
@@ -145,8 +148,10 @@ class Explanation:
         rules: what the paths are instances of, the most reliable first.
         alike: entities like its ends that have the same link, the most alike first.
         deletions: facts of its ends, those whose loss lowers the score the most first.
-        tested: how many facts were taken away in turn; 0 where the model keeps no vector that facts have shaped.
+        tested: how many facts were taken away in turn; 0 where the model's parts of what it `read` are left out instead.
         read: what a model that reads contexts has read; empty for others.
+        test: how facts were taken away: `vector`, an end's vector found anew without each; `step`, where all entities share what
+            was learnt, one step of learning on each taken back; None where no fact was.
     """
 
     verdict: Verdict
@@ -157,3 +162,4 @@ class Explanation:
     deletions: list[Deletion]
     tested: int
     read: list[ReadPart] = field(default_factory=list)
+    test: Test | None = None

@@ -21,8 +21,9 @@ from kgservice.answers.explanations import (
     ReadPart,
     Rule,
     RuleAtom,
+    Test,
 )
-from kgservice.explain import deletion, paths, rules
+from kgservice.explain import deletion, paths, rules, teaching
 from kgservice.explain.adjacency import LEARNT, Adjacency
 from kgservice.explain.picture import picture
 from kgservice.explain.sentence import call, sentence
@@ -89,11 +90,11 @@ class Explaining:
         ruled = [self._rule(body, one, verdict.relation, language) for body, one in zip(bodies, counted, strict=True)]
         walks = self._paths(found, bodies, k, language)
         alike = self._alike(served, asked, k, language)
-        taken, tested = self._deletions(served, asked, k, language)
+        taken, tested, test = self._deletions(served, asked, k, language)
         shown = ruled[:k]
         walks = [walk if walk.rule is None or walk.rule < k else EvidencePath(walk.steps, None) for walk in walks]
-        said = sentence(verdict, walks, shown, alike, taken)
-        return Explanation(verdict, said, walks, shown, alike, taken, tested, _read(served, asked))
+        said = sentence(verdict, walks, shown, alike, taken, test)
+        return Explanation(verdict, said, walks, shown, alike, taken, tested, _read(served, asked), test)
 
     def _rules(self, found: paths.Paths, asked: QueryBatch) -> tuple[list[Body], list[rules.Counted]]:
         """What the paths are instances of and other pairs bear out, the most reliable first."""
@@ -189,16 +190,26 @@ class Explaining:
             for (cosine, end, _), one, other in zip(found, subjects, objects, strict=True)
         ]
 
-    def _deletions(self, served: ServedModel, asked: QueryBatch, k: int, language: str) -> tuple[list[Deletion], int]:
-        if not deletion.testable(served):
-            return [], 0
-        falls = deletion.falls(served, self.adjacency, asked)
+    def _deletions(
+        self, served: ServedModel, asked: QueryBatch, k: int, language: str
+    ) -> tuple[list[Deletion], int, Test | None]:
+        test: Test
+        if deletion.testable(served):
+            test, falls = "vector", deletion.falls(served, self.adjacency, asked)
+        elif teaching.testable(served):
+            test, falls = "step", teaching.falls(served, self.graph, self.adjacency, asked)
+        else:
+            return [], 0, None
         best = np.lexsort((falls.row, -falls.fall))[:k]
         views = self.views.statements(falls.row[best], language)
-        return [
-            Deletion(fact, "subject" if falls.of[turn] is Slot.SUBJECT else "object", float(falls.fall[turn]))
-            for fact, turn in zip(views, best.tolist(), strict=True)
-        ], len(falls.row)
+        return (
+            [
+                Deletion(fact, "subject" if falls.of[turn] is Slot.SUBJECT else "object", float(falls.fall[turn]))
+                for fact, turn in zip(views, best.tolist(), strict=True)
+            ],
+            len(falls.row),
+            test,
+        )
 
 
 def _read(served: ServedModel, asked: QueryBatch) -> list[ReadPart]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kgservice.answers import Named, Value, Verdict
-from kgservice.answers.explanations import AlikeLink, Deletion, EvidencePath, Link, Rule
+from kgservice.answers.explanations import AlikeLink, Deletion, EvidencePath, Link, Rule, Test
 
 
 def call(one: Named | Value) -> str:
@@ -24,6 +24,7 @@ def sentence(
     rules: Sequence[Rule],
     alike: Sequence[AlikeLink],
     deletions: Sequence[Deletion],
+    test: Test | None = "vector",
 ) -> str:
     """The statement, how sure the model is, and the first of each kind of evidence."""
     head = told(Link(verdict.subject, verdict.relation, verdict.object))
@@ -47,7 +48,10 @@ def sentence(
     if deletions and deletions[0].fall > 0:
         fact, fall = deletions[0].fact, deletions[0].fall
         said = f"{call(fact.subject)} – {call(fact.relation)} – {call(fact.object)}"
-        reasons.append(f"without {said} the score of {verdict.score:.3g} falls by {fall:.2g}")
+        falls = f"the score of {verdict.score:.3g} falls by {fall:.2g}"
+        reasons.append(
+            f"without {said} {falls}" if test == "vector" else f"of all facts tested, {said} teaches it the most"
+        )
     stated = ", and is stated" if verdict.known else ""
     if not reasons:
         return f"{head} {sure}{stated}; no path of three statements, like entity or fact of its ends supports it."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import copy
+from copy import copy, deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
@@ -218,6 +218,10 @@ class VectorScorer(nn.Module):
         """
         if not self.grows:
             raise InvalidQuestion(f"{type(self).__name__} takes no entities after its training")
+        return self.beside(rows)
+
+    def beside(self, rows: Tensor) -> Self:
+        """The same for a scorer of any kind that keeps rows: what it says with other ones in their place."""
         grown = copy(self)
         grown.n, grown._added = self.n + len(rows), rows if self._added is None else torch.cat([self._added, rows])
         return grown
@@ -229,6 +233,28 @@ class VectorScorer(nn.Module):
     def candidate_vectors(self, slot: Slot) -> Tensor:
         """The vectors that compete for a hole."""
         return self.relation_vectors() if slot is Slot.RELATION else self.entity_vectors()
+
+    def pupil(self, graph: KnowledgeGraph, splits: tuple[Split, ...]) -> Self:
+        """A copy whose weights may be moved while this one answers; what was read or counted is shared, not copied.
+
+        Args:
+            graph: of the release.
+            splits: what was learnt of it.
+        """
+        shared = {id(one): one for one in self.buffers()}
+        return deepcopy(self, shared).requires_grad_(True)
+
+    def taught(self, queries: QueryBatch, answers: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors of questions and of some entities as answers, both with their gradients.
+
+        Args:
+            queries: `b` questions.
+            answers: int64 `[a]`, entity ids.
+
+        Returns:
+            float32 `[b, d]` and `[a, d]`.
+        """
+        return self.query_vectors(queries), self.entity_vectors()[answers]
 
     def scores(self, queries: QueryBatch) -> Tensor:
         """float32 `[b, n]`, or `[b, r]` for a missing relation; higher is better."""
@@ -307,8 +333,12 @@ class TableScorer(VectorScorer):
             self._gathered = None
 
     def entity_vectors(self) -> Tensor:
-        """float32 `[n, width]`."""
-        return self.entity
+        """float32 `[n, d]`."""
+        return self.answering(self.entity)
+
+    def answering(self, rows: Tensor) -> Tensor:
+        """float `[b, d]`: what rows of the table answer with; by default the rows themselves."""
+        return rows
 
     def _rows(self, entities: np.ndarray) -> Tensor:
         return self._layered(self.entity, entities)
@@ -372,7 +402,7 @@ class EmbeddingScorer(TableScorer):
     @property
     def grows(self) -> bool:
         """Where a row is the vector that competes: facts then tell both at once."""
-        return type(self).entity_vectors is TableScorer.entity_vectors
+        return type(self).answering is TableScorer.answering
 
     def initial_relations(self, rows: int, scale: float) -> Tensor:
         """float32 `[rows, relation width]`."""

@@ -100,9 +100,9 @@ class QuadraticFlow(Flow):
         """Lᵀ Q."""
         return self._stretched(self.moved(anchor, relation))
 
-    def entity_vectors(self) -> Tensor:
-        """float32 `[n, k·d]`: Lᵀ t."""
-        return self._stretched(self.coordinates(self.entity))
+    def answering(self, rows: Tensor) -> Tensor:
+        """float `[b, k·d]`: Lᵀ t."""
+        return self._stretched(self.coordinates(rows))
 
     def relation_query(self, anchor: Tensor, target: Tensor) -> Tensor:
         """−(Mx − t)ᵀG(Mx − t) as coefficients of x's products, of x, and of 1."""
@@ -316,9 +316,9 @@ class NFE3(KLFlow):
         mean, spread = self.moved(anchor, relation)
         return torch.cat([-0.5 * (spread * spread + mean * mean), mean, torch.ones_like(mean[:, :1])], dim=1)
 
-    def entity_vectors(self) -> Tensor:
-        """float32 `[n, 2d + 1]`: [σ⁻² ; mσ⁻² ; −Σ(½m²σ⁻² + log σ)]."""
-        mean, spread = self.normal(self.entity)
+    def answering(self, rows: Tensor) -> Tensor:
+        """float `[b, 2d + 1]`: [σ⁻² ; mσ⁻² ; −Σ(½m²σ⁻² + log σ)]."""
+        mean, spread = self.normal(rows)
         sharpness = spread.pow(-2)
         rest = -(0.5 * mean * mean * sharpness + spread.log()).sum(1, keepdim=True)
         return torch.cat([sharpness, mean * sharpness, rest], dim=1)
@@ -361,9 +361,9 @@ class NFE3Reverse(KLFlow):
         sharpness = spread.pow(-2)
         return torch.cat([-0.5 * sharpness, mean * sharpness, torch.ones_like(mean[:, :1])], dim=1)
 
-    def entity_vectors(self) -> Tensor:
-        """float32 `[n, 2d + 1]`: [σ² + m² ; m ; Σ log σ]."""
-        mean, spread = self.normal(self.entity)
+    def answering(self, rows: Tensor) -> Tensor:
+        """float `[b, 2d + 1]`: [σ² + m² ; m ; Σ log σ]."""
+        mean, spread = self.normal(rows)
         return torch.cat([spread * spread + mean * mean, mean, spread.log().sum(1, keepdim=True)], dim=1)
 
     def question_constant(self, anchor: Tensor, relation: Tensor, query: Tensor) -> Tensor | None:

@@ -8,9 +8,12 @@ other terms being constant. Only this vector moves, so that nothing is learnt an
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from kgservice.similarity import Metric, similarity
@@ -71,6 +74,57 @@ def guess_of(vector: Tensor, queries: Tensor, competition: Tensor, *, metric: Me
         return torch.from_numpy(own - asked.T @ _sigmoid(rivals - asked @ own) / firmness)
     away = own - asked
     return torch.from_numpy(own + 2 * _sigmoid(rivals + (away**2).sum(1)) @ away / firmness)
+
+
+def refined_rows(
+    answering: Callable[[Tensor], Tensor],
+    row: Tensor,
+    kept: Tensor,
+    queries: Tensor,
+    competition: Tensor,
+    *,
+    metric: Metric,
+    variance: float,
+) -> Tensor:
+    """The most probable rows with some facts, of an entity whose vector is made of its row: found numerically.
+
+    The guess is such that with all facts the row is the one that was learnt, as in `guess_of`; from there the sum is taken down,
+    of all rows at once since none hangs on another.
+
+    Args:
+        answering: vectors, `[b, d]`, of rows, `[b, w]`.
+        row: float `[w]`, as it was learnt.
+        kept: bool `[a, f]`, with which facts each row is to be found.
+        queries, competition, metric: as for `refined`; the facts are all of this one entity.
+        variance: of a coordinate of a row, over the entities.
+
+    Returns:
+        float32 `[a, w]`.
+    """
+    firmness = FIRMNESS / max(variance, 1e-12)
+    own, asked, rivals = row.detach().double(), queries.double(), competition.double()[:, None]
+
+    def missed(rows: Tensor, kept: Tensor) -> Tensor:
+        return (F.softplus(rivals - similarity(asked, answering(rows), metric)).T * kept).sum()
+
+    with torch.inference_mode(False), torch.enable_grad():
+        asked, rivals, own = asked.clone(), rivals.clone(), own.clone()
+        start = own[None].clone().requires_grad_()
+        (slope,) = torch.autograd.grad(missed(start, torch.ones(1, len(asked), dtype=torch.float64)), start)
+        guess = own + slope[0] / firmness
+        rows = own.expand(len(kept), -1).clone().requires_grad_()
+        among = kept.clone().double()
+        descent = torch.optim.LBFGS([rows], max_iter=STEPS, tolerance_grad=1e-6, line_search_fn="strong_wolfe")
+
+        def value() -> Tensor:
+            descent.zero_grad()
+            total = missed(rows, among) + firmness / 2 * ((rows - guess) ** 2).sum()
+            total.backward()  # type: ignore[no-untyped-call]
+            return total
+
+        if len(rows):
+            descent.step(value)  # type: ignore[no-untyped-call]
+    return rows.detach().float()
 
 
 def _by_products(guess: Floats, queries: Floats, rivals: Floats, firmness: float) -> Floats:

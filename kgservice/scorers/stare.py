@@ -131,15 +131,29 @@ class StarE(VectorScorer):
         queries: Tensor = self.back(mean).float()
         return queries
 
+    def pupil(self, graph: KnowledgeGraph, splits: tuple[Split, ...]) -> Self:
+        """See `VectorScorer.pupil`; with the edges that messages go along, of the entities that it has learnt."""
+        pupil = super().pupil(graph, splits)
+        pupil._edges = Edges.of(graph, splits, self.reads or 0, self.entity.device, self.n)
+        return pupil
+
+    def taught(self, queries: QueryBatch, answers: Tensor) -> tuple[Tensor, Tensor]:
+        """See `VectorScorer.taught`; once it is prepared, through the layers."""
+        entities, relations = self.encode() if self._edges is not None else (self.encoded, self.encoded_relation)
+        return self._asked(queries, entities, relations), entities[answers]
+
     def query_vectors(self, queries: QueryBatch) -> Tensor:
         """See `VectorScorer.query_vectors`."""
+        return self._asked(queries, self.encoded, self.encoded_relation)
+
+    def _asked(self, queries: QueryBatch, entities: Tensor, relations: Tensor) -> Tensor:
         self._check(queries)
         anchor = torch.from_numpy(self._valid(queries.anchor)).to(self.entity.device)
         context = None
         if self.reads:
             context = Context.of(queries, self.reads).to(self.entity.device)
             self._valid(context.value[context.value >= 0].cpu().numpy())
-        return self._queries(anchor, self._directed(queries), context, self.encoded, self.encoded_relation)
+        return self._queries(anchor, self._directed(queries), context, entities, relations)
 
     def entity_vectors(self) -> Tensor:
         """float32 `[n, width]`: what the layers gave."""
@@ -182,9 +196,12 @@ class Edges:
         self.pair_statement, self.pair_relation, self.pair_value = pairs
 
     @classmethod
-    def of(cls, graph: KnowledgeGraph, splits: tuple[Split, ...], reads: int, device: torch.device) -> Edges:
-        """From the statements of `splits`, `reads` pairs of each at most."""
-        table = graph.statements.take(np.isin(graph.statements.split, splits))
+    def of(
+        cls, graph: KnowledgeGraph, splits: tuple[Split, ...], reads: int, device: torch.device, n: int | None = None
+    ) -> Edges:
+        """From the statements of `splits` between the first `n` entities, by default all; `reads` pairs of each at most."""
+        n, table = graph.n if n is None else n, graph.statements
+        table = table.take(np.isin(table.split, splits) & (table.subject < n) & (table.object < n))
         queries, filled, _ = graph.questions(Slot.OBJECT, table)
         context = Context.of(queries, reads)
         statement, place = ((context.value >= 0) & (context.relation >= 0)).nonzero(as_tuple=True)
@@ -193,7 +210,7 @@ class Edges:
         relation = torch.from_numpy(queries.relation.astype(np.int64)).to(device)
         statement, relations, values = (part.to(device) for part in pairs)
         both = torch.cat([ends, ends.flip(0)], 1), torch.cat([relation, relation + graph.r])
-        return cls(*both, graph.n, (statement, relations, values))
+        return cls(*both, n, (statement, relations, values))
 
 
 class Messages(MessagePassing):  # type: ignore[misc]

@@ -128,6 +128,10 @@ class TextScorer(VectorScorer):
         """See `VectorScorer.query_vectors`."""
         return self.ask(self._read_of(queries.anchor), self._directed(queries))
 
+    def taught(self, queries: QueryBatch, answers: Tensor) -> tuple[Tensor, Tensor]:
+        """See `VectorScorer.taught`."""
+        return self.query_vectors(queries), self.candidates(self.read[answers])
+
     def logits(self, anchor: Tensor, relation: Tensor, context: Context | None = None) -> Logits:
         """See `VectorScorer.logits`; the candidates are the entities that are learnt from."""
         anchors, place = torch.unique(anchor, return_inverse=True)
