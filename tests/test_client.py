@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import shutil
 import socket
@@ -24,6 +23,7 @@ from kgservice.errors import DataError, Erased, InvalidQuestion, KGServiceError,
 from kgservice.release import ReleaseStore
 from kgservice.store.keys import Keys, Scope
 from tests.serving import serving
+from tools import unasync
 
 ROOT = Path(__file__).resolve().parent.parent
 MCP = {"Accept": "application/json, text/event-stream"}
@@ -130,12 +130,10 @@ def test_the_asynchronous_client_answers_the_same(address: str, client: Client) 
     anyio.run(ask)
 
 
-def test_both_clients_have_the_same_methods() -> None:
-    def methods(kind: type) -> dict[str, list[str]]:
-        functions = inspect.getmembers(kind, inspect.isfunction)
-        return {name: list(inspect.signature(one).parameters) for name, one in functions if not name.startswith("_")}
-
-    assert methods(Client) == methods(AsyncClient)
+def test_the_client_that_waits_is_the_one_that_is_awaited() -> None:
+    assert unasync.waiting(unasync.SOURCE.read_text("utf-8")) == unasync.TARGET.read_text("utf-8"), (
+        "run `python tools/unasync.py`"
+    )
 
 
 def test_errors_are_the_engines(client: Client) -> None:

@@ -536,6 +536,23 @@ def test_headers_and_browsers(engine: Engine) -> None:
     assert "Access-Control-Allow-Origin" not in client.get("/livez", headers={"Origin": "https://evil.example"}).headers
 
 
+def test_any_origin_may_reconcile_where_the_operator_says_so(engine: Engine) -> None:
+    """What the reconciliation specification wants of every address."""
+    page = {"Origin": "https://refine.example"}
+    client = TestClient(create_app(engine, ServerSettings.load({"KGSERVICE_CORS_ORIGINS": "*"})))
+    for path in (
+        "/reconcile",
+        "/reconcile/draft",
+        "/reconcile/suggest/type?prefix=c",
+        "/reconcile/preview?id=world:France",
+    ):
+        response = client.get(path, headers=page)
+        assert (response.status_code, response.headers["Access-Control-Allow-Origin"]) == (200, "*"), path
+        assert "Access-Control-Allow-Credentials" not in response.headers
+    asks = {**page, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+    assert client.options("/reconcile/draft/match", headers=asks).status_code == 200
+
+
 def test_docs_can_be_off(engine: Engine) -> None:
     client = TestClient(create_app(engine, ServerSettings(home=Path(), docs=False)))
     assert client.get("/api").status_code == client.get("/openapi.json").status_code == 404

@@ -1,8 +1,8 @@
-"""The client for programs that run on an event loop; what its methods do is said in `Client`."""
+"""The client for programs that run on an event loop; `tools/unasync.py` writes the one that waits from it."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
@@ -31,6 +31,7 @@ from kgservice.errors import KGServiceError
 from kgservice.server.schemas import Put, Releases
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class AsyncClient:
@@ -75,33 +76,27 @@ class AsyncClient:
         """The best candidates for the hole of a question; see `Engine.complete`."""
         return await self._ask(calls.complete(question, options))
 
-    async def complete_many(
+    def complete_many(
         self, questions: Sequence[Question], **options: Unpack[calls.CompleteOptions]
     ) -> AsyncIterator[Answer]:
         """The answers to many questions in their order, asked for as they are taken."""
-        for call in calls.complete_many(questions, options):
-            for one in (await self._ask(call)).answers:
-                yield one
+        return self._each(calls.complete_many(questions, options), lambda part: part.answers)
 
-    async def complete_each(
+    def complete_each(
         self, questions: Sequence[Question], **options: Unpack[calls.CompleteOptions]
     ) -> AsyncIterator[Answer | KGServiceError]:
         """The same; a question that cannot be answered gives its error in place of its answer."""
-        for call in calls.complete_each(questions, options):
-            for one in await self._ask(call):
-                yield one
+        return self._each(calls.complete_each(questions, options), lambda part: part)
 
     async def classify(self, statement: Statement, **options: Unpack[calls.ClassifyOptions]) -> Verdict:
         """Whether a statement is true; see `Engine.classify`."""
         return await self._ask(calls.classify(statement, options))
 
-    async def classify_many(
+    def classify_many(
         self, statements: Sequence[Statement], **options: Unpack[calls.ClassifyOptions]
     ) -> AsyncIterator[Verdict]:
         """The verdicts on many statements in their order, asked for as they are taken."""
-        for call in calls.classify_many(statements, options):
-            for one in (await self._ask(call)).verdicts:
-                yield one
+        return self._each(calls.classify_many(statements, options), lambda part: part.verdicts)
 
     async def explain(self, statement: Statement, **options: Unpack[calls.ExplainOptions]) -> Explanation:
         """Why a statement is thought true; see `Engine.explain`."""
@@ -123,13 +118,11 @@ class AsyncClient:
             for one in found.matches:
                 yield one
 
-    async def search_many(
+    def search_many(
         self, queries: Sequence[str], **options: Unpack[calls.SearchOptions]
     ) -> AsyncIterator[SearchResult]:
         """The first matches of many queries in their order, asked for as they are taken."""
-        for call in calls.search_many(queries, options):
-            for one in (await self._ask(call)).answers:
-                yield one
+        return self._each(calls.search_many(queries, options), lambda part: part.answers)
 
     async def entity(self, name: str, *, language: str = "en", limit: int = 100) -> EntityPage:
         """What the graph holds about an entity; see `Engine.entity`."""
@@ -139,13 +132,9 @@ class AsyncClient:
         """Which entities are like one; see `Engine.similar_to`."""
         return await self._ask(calls.similar_to(name, options))
 
-    async def types_of(
-        self, entities: Sequence[str], **options: Unpack[calls.TypesOptions]
-    ) -> AsyncIterator[TypesAnswer]:
+    def types_of(self, entities: Sequence[str], **options: Unpack[calls.TypesOptions]) -> AsyncIterator[TypesAnswer]:
         """Which types entities have, in their order; see `Engine.types_of`."""
-        for call in calls.types_of(entities, options):
-            for one in (await self._ask(call)).answers:
-                yield one
+        return self._each(calls.types_of(entities, options), lambda part: part.answers)
 
     async def put(self, record: EntityRecord) -> Put:
         """Have an entity known at once."""
@@ -162,6 +151,11 @@ class AsyncClient:
     async def releases(self) -> Releases:
         """Which releases there are, and which serves."""
         return await self._ask(calls.releases())
+
+    async def _each(self, requests: Iterator[Call[T]], items: Callable[[T], Sequence[U]]) -> AsyncIterator[U]:
+        for call in requests:
+            for one in items(await self._ask(call)):
+                yield one
 
     async def _ask(self, call: Call[T]) -> T:
         request = request_of(self._http, call)

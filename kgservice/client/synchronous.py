@@ -1,9 +1,9 @@
-"""The client for programs that wait."""
+"""The client for programs that wait. Written by `tools/unasync.py` from the one that is awaited: change that one."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
@@ -31,6 +31,7 @@ from kgservice.errors import KGServiceError
 from kgservice.server.schemas import Put, Releases
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class Client:
@@ -79,15 +80,13 @@ class Client:
         self, questions: Sequence[Question], **options: Unpack[calls.CompleteOptions]
     ) -> Iterator[Answer]:
         """The answers to many questions in their order, asked for as they are taken."""
-        for call in calls.complete_many(questions, options):
-            yield from self._ask(call).answers
+        return self._each(calls.complete_many(questions, options), lambda part: part.answers)
 
     def complete_each(
         self, questions: Sequence[Question], **options: Unpack[calls.CompleteOptions]
     ) -> Iterator[Answer | KGServiceError]:
         """The same; a question that cannot be answered gives its error in place of its answer."""
-        for call in calls.complete_each(questions, options):
-            yield from self._ask(call)
+        return self._each(calls.complete_each(questions, options), lambda part: part)
 
     def classify(self, statement: Statement, **options: Unpack[calls.ClassifyOptions]) -> Verdict:
         """Whether a statement is true; see `Engine.classify`."""
@@ -97,8 +96,7 @@ class Client:
         self, statements: Sequence[Statement], **options: Unpack[calls.ClassifyOptions]
     ) -> Iterator[Verdict]:
         """The verdicts on many statements in their order, asked for as they are taken."""
-        for call in calls.classify_many(statements, options):
-            yield from self._ask(call).verdicts
+        return self._each(calls.classify_many(statements, options), lambda part: part.verdicts)
 
     def explain(self, statement: Statement, **options: Unpack[calls.ExplainOptions]) -> Explanation:
         """Why a statement is thought true; see `Engine.explain`."""
@@ -118,8 +116,7 @@ class Client:
 
     def search_many(self, queries: Sequence[str], **options: Unpack[calls.SearchOptions]) -> Iterator[SearchResult]:
         """The first matches of many queries in their order, asked for as they are taken."""
-        for call in calls.search_many(queries, options):
-            yield from self._ask(call).answers
+        return self._each(calls.search_many(queries, options), lambda part: part.answers)
 
     def entity(self, name: str, *, language: str = "en", limit: int = 100) -> EntityPage:
         """What the graph holds about an entity; see `Engine.entity`."""
@@ -131,8 +128,7 @@ class Client:
 
     def types_of(self, entities: Sequence[str], **options: Unpack[calls.TypesOptions]) -> Iterator[TypesAnswer]:
         """Which types entities have, in their order; see `Engine.types_of`."""
-        for call in calls.types_of(entities, options):
-            yield from self._ask(call).answers
+        return self._each(calls.types_of(entities, options), lambda part: part.answers)
 
     def put(self, record: EntityRecord) -> Put:
         """Have an entity known at once."""
@@ -149,6 +145,10 @@ class Client:
     def releases(self) -> Releases:
         """Which releases there are, and which serves."""
         return self._ask(calls.releases())
+
+    def _each(self, requests: Iterator[Call[T]], items: Callable[[T], Sequence[U]]) -> Iterator[U]:
+        for call in requests:
+            yield from items(self._ask(call))
 
     def _ask(self, call: Call[T]) -> T:
         request = request_of(self._http, call)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
@@ -35,7 +35,6 @@ _HEADERS = {
 KindOf = Annotated[Kind, Path(description="What is suggested.")]
 Prefix = Annotated[str, Query(max_length=512, description="What was typed so far.")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many, the best first.")]
-Offset = Annotated[int, Query(ge=0, le=1000, description="How many to leave out first.")]
 Id = Annotated[str, Query(min_length=1, max_length=2048, description="An id as the service gives it.")]
 TypeOf = Annotated[str | None, Query(max_length=2048, description="A type; without one, of all entities.")]
 
@@ -122,20 +121,6 @@ async def _reconcile(request: Request, service: Service, given: Mapping[str, str
 
 
 @router.get(
-    "/suggest/{kind}",
-    operation_id="reconcileSuggest",
-    summary="What may be meant by what was typed?",
-    response_class=Response,
-    responses=object_of("Entities, types or properties, the best first."),
-)
-async def suggest(
-    kind: KindOf, request: Request, service: ServiceOf, prefix: Prefix, limit: Limit = 10, cursor: Offset = 0
-) -> Response:
-    """Those whose name or id begins with it come first, then those that hold it, then those alike."""
-    return await suggested(request, service, kind, prefix, limit, cursor)
-
-
-@router.get(
     "/flyout/{kind}",
     operation_id="reconcileFlyout",
     summary="What is a suggested thing?",
@@ -148,13 +133,6 @@ async def flyout(kind: KindOf, id: Id, request: Request, service: ServiceOf) -> 
     return await service.answer(lambda: {"id": id, "html": previews.flyout(engine, kind, id, language)})
 
 
-@router.get(
-    "/preview",
-    operation_id="reconcilePreview",
-    summary="What is an entity, in a small frame?",
-    response_class=Response,
-    responses=HTML,
-)
 async def preview(id: Id, request: Request, service: ServiceOf) -> Response:
     """A page that stands in another page: name, description, types and a few statements."""
     engine, language = service.engine, language_of(request)
@@ -162,31 +140,8 @@ async def preview(id: Id, request: Request, service: ServiceOf) -> Response:
     return Response(html, media_type="text/html", headers=_HEADERS)
 
 
-@router.get(
-    "/extend/propose",
-    operation_id="reconcilePropose",
-    summary="Which properties are worth fetching?",
-    response_class=Response,
-    responses=object_of("The relations that entities of a type have, the most frequent first.", *NAMES),
-)
 async def propose(request: Request, service: ServiceOf, type: TypeOf = None, limit: Limit = 100) -> Response:
     """Of the type's entities, or of all."""
-    return await proposed(request, service, type, limit)
-
-
-async def suggested(request: Request, service: Service, kind: Kind, prefix: str, limit: int, offset: int) -> Response:
-    """Entities, types or properties that fit what was typed."""
-    engine, language = service.engine, language_of(request)
-
-    def ask() -> Any:
-        found = suggesting.suggest(engine, kind, prefix, limit=limit, offset=offset, language=language)
-        return {"result": [reconciling.named(one) for one in found]}
-
-    return await service.answer(ask)
-
-
-async def proposed(request: Request, service: Service, type: str | None, limit: int) -> Response:
-    """Properties worth fetching."""
     engine, language = service.engine, language_of(request)
 
     def ask() -> Any:
@@ -195,6 +150,64 @@ async def proposed(request: Request, service: Service, type: str | None, limit: 
         return {**shown, "type": type} if type else shown
 
     return await service.answer(ask)
+
+
+def suggesting_from(place: str) -> Callable[..., Awaitable[Response]]:
+    """The route of suggestions, with the name that a version has for how many are left out first."""
+
+    async def suggest(
+        kind: KindOf,
+        request: Request,
+        service: ServiceOf,
+        prefix: Prefix,
+        limit: Limit = 10,
+        start: int = Query(0, alias=place, ge=0, le=1000, description="How many to leave out first."),
+    ) -> Response:
+        """Those whose name or id begins with it come first, then those that hold it, then those alike."""
+        engine, language = service.engine, language_of(request)
+
+        def ask() -> Any:
+            found = suggesting.suggest(engine, kind, prefix, limit=limit, offset=start, language=language)
+            return {"result": [reconciling.named(one) for one in found]}
+
+        return await service.answer(ask)
+
+    return suggest
+
+
+def add_shared(router: APIRouter, version: str, place: str, said: str = "") -> None:
+    """The routes that both versions have alike.
+
+    Args:
+        router: of the version.
+        version: what the names of its operations begin with.
+        place: what it calls the number of suggestions that are left out first.
+        said: how its summaries end.
+    """
+    routes: list[tuple[str, str, str, Callable[..., Any], dict[int | str, dict[str, Any]]]] = [
+        (
+            "/suggest/{kind}", "Suggest", "What may be meant by what was typed", suggesting_from(place),
+            object_of("Entities, types or properties, the best first."),
+        ),
+        ("/preview", "Preview", "What is an entity, in a small frame", preview, HTML),
+        (
+            "/extend/propose", "Propose", "Which properties are worth fetching", propose,
+            object_of("The relations that entities of a type have, the most frequent first.", *NAMES),
+        ),
+    ]  # fmt: skip
+    for path, name, summary, route, answers in routes:
+        router.add_api_route(
+            path,
+            route,
+            methods=["GET"],
+            operation_id=f"{version}{name}",
+            summary=f"{summary}{said}?",
+            response_class=Response,
+            responses=answers,
+        )
+
+
+add_shared(router, "reconcile", "cursor")
 
 
 def extension(
