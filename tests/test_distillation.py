@@ -19,6 +19,7 @@ from kgservice.training import distillation
 from kgservice.training.distillation import distilled
 from kgservice.training.loop import fit
 from kgservice.training.objectives import Positives, Soft, Workspace, softmax
+from kgservice.training.projection import start_projected
 from tests.conftest import family_recipe
 
 B, N, K, D = 3, 11, 4, 6
@@ -108,6 +109,30 @@ def taught(**training: object) -> Recipe:
     tree["models"] = {"wide": wide.model_dump(mode="json"), "narrow": {**wide.model_dump(mode="json"), "width": 8}}
     tree["models"]["narrow"]["training"] |= {"objective": "distil", "distil": {"teacher": "wide"}} | training
     return Recipe.parse(tree)
+
+
+@pytest.mark.parametrize("kind", ["complex", "distmult", "rescal", "simple"])
+def test_a_projection_loses_what_lies_outside_of_the_students_width_alone(
+    family_ttl: Path, tmp_path: Path, kind: str
+) -> None:
+    recipe = family_recipe(scorer=kind, width=16)
+    graph = pipeline.prepare_graph(recipe, tmp_path, family_ttl.parent)
+    teacher = scorers.build(recipe.models["complex"], n=graph.n, r=graph.r)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():  # entities of six dimensions, somewhere in sixteen
+        teacher.entity.copy_(torch.randn(graph.n, 6, generator=generator) @ torch.randn(6, 16, generator=generator))
+    every = np.arange(graph.n)
+    queries = QueryBatch.objects(every, np.arange(graph.n) % graph.r)
+    wanted = teacher.scores(queries).detach().numpy()
+    for width, close in ((6, True), (3, False)):
+        student = scorers.build(family_recipe(scorer="rescal", width=width).models["complex"], n=graph.n, r=graph.r)
+        assert start_projected(student, teacher, graph)
+        assert (
+            np.allclose(student.scores(queries).detach().numpy(), wanted, atol=1e-3 * float(np.abs(wanted).max()))
+            == close
+        )
+    same = scorers.build(family_recipe(scorer="complex", width=6).models["complex"], n=graph.n, r=graph.r)
+    assert not start_projected(same, teacher, graph)
 
 
 @pytest.mark.parametrize("distance", ["kl", "reverse-kl", "sinkhorn"])

@@ -20,6 +20,7 @@ from kgservice.recipe import ModelSettings, Recipe
 from kgservice.release import Release, ReleaseStore
 from kgservice.scorers.base import VectorScorer
 from kgservice.training.loop import History, fit
+from kgservice.training.projection import start_projected
 from kgservice.training.warm import warm_start
 
 
@@ -38,7 +39,10 @@ def learn(
     settings = recipe.models[name]
     fingerprint = _fingerprint(recipe, name, graph, home, former)
     scorer = scorers.build(settings, n=graph.n, r=graph.r)
-    origin = {"warm_start": _start_warm(scorer, settings, name, graph, former)} if former else {}
+    origin: dict[str, Any] = {"warm_start": _start_warm(scorer, settings, name, graph, former)} if former else {}
+    teacher = _teacher(recipe, name, graph, home)
+    if teacher is not None and former is None:
+        origin["projected"] = start_projected(scorer, teacher, graph)
     history = fit(
         scorer,
         graph,
@@ -47,7 +51,7 @@ def learn(
         checkpoint=home / "builds" / f"{recipe.name}-{name}-{fingerprint}.safetensors",
         fingerprint=fingerprint,
         title=name,
-        teacher=_teacher(recipe, name, graph, home),
+        teacher=teacher,
     )
     return scorer, history, origin
 
