@@ -150,6 +150,59 @@ def test_facts_refine_a_vector(home: Path) -> None:
     assert [answer.candidates[0].id for answer in answers] == [f"{BASE}town1", f"{BASE}town2"]
 
 
+@pytest.fixture(scope="module")
+def families(towns_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    """A release of models whose answers are no rows that facts move in one convex problem."""
+    home = tmp_path_factory.mktemp("families")
+    for name in ("train.tsv", "valid.tsv", "test.tsv", "texts.nt"):
+        shutil.copyfile(towns_home / name, home / name)
+    adam = {"epochs": 30, "batch_size": 32, "optimizer": "adam", "learning_rate": 0.02, "evaluate_every": 30}
+    quick = {"calibration": {"method": "none"}}
+    flow = {"width": 16, "initial_scale": 0.1, "training": adam, **quick}
+    reader = {**quick, "width": 16, "initial_scale": 0.1, "transformer": {"layers": 1, "heads": 2, "dropout": 0.0}}
+    models = {
+        **{name: {**flow, "scorer": name} for name in ("nfe1", "nfe3", "nfe3-reverse")},
+        "nfe2": {**flow, "scorer": "nfe2", "width": 18},
+        **{name: {**reader, "scorer": name, "training": adam} for name in ("hyperformer", "stare")},
+    }
+    tree = {
+        "name": "families",
+        "graph": {"sources": ["train.tsv", "valid.tsv", "test.tsv", "texts.nt"]},
+        "models": models,
+        "search": {"encoder": "none"},
+    }
+    return Engine.open(build(Recipe.parse(tree), home, base=home))
+
+
+@pytest.mark.parametrize("model", ["nfe1", "nfe2", "nfe3", "nfe3-reverse", "hyperformer", "stare"])
+def test_flows_and_transformers_know_what_was_put_by_its_facts(families: Engine, model: str) -> None:
+    """Each answers for it where its facts place it, and is asked about it; beside others it is the same."""
+    facts = {
+        name: [{"relation": f"{BASE}country", "object": BASE + country}]
+        + [{"relation": f"{BASE}twin", "subject": f"{BASE}town{number}"} for number in numbers]
+        for name, country, numbers in (("A", "France", (0, 4)), ("B", "Peru", (3, 7)))
+    }
+    records = [EntityRecord.of_json({"id": BASE + name, "statements": told}) for name, told in facts.items()]
+    documents = {one.id: one.to_json() for one in map(families.record, records)}
+    engine = families.revised(Changes(1, documents))
+    place = {}
+    for name, country in (("A", "France"), ("B", "Peru")):
+        asked = Question(None, f"{BASE}country", BASE + country)
+        found = engine.complete([asked], k=1000, model=model, exclude_known=False)[0].candidates
+        place[name] = {one.id: one.rank for one in found}
+        assert engine.complete([Question(BASE + name, f"{BASE}twin")], k=3, model=model)[0].candidates
+    for told in ((f"{BASE}A", f"{BASE}country", f"{BASE}France"), (f"{BASE}town4", f"{BASE}country", f"{BASE}France")):
+        assert engine.explain([told], model=model)[0].verdict.known, model
+    assert place["A"][f"{BASE}A"] < place["A"][f"{BASE}B"]
+    assert place["B"][f"{BASE}B"] < place["B"][f"{BASE}A"]
+    alone = families.revised(Changes(1, {f"{BASE}B": documents[f"{BASE}B"]}))
+    ours, theirs = (one.model(model).vectors.added[-1] for one in (engine, alone))
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    bare = families.revised(Changes(1, {f"{BASE}C": json.dumps({"id": f"{BASE}C", "labels": {"en": "C"}})}))
+    with pytest.raises(InvalidQuestion, match=f"was put after {model} learnt"):
+        bare.complete([Question(f"{BASE}C", f"{BASE}country")], model=model)
+
+
 def test_too_little_is_told(home: Path) -> None:
     engine = put(open_engine(home / "releases"), Journal(home / "releases"), "Nowhere", labels={"en": "Nowhere"})
     with pytest.raises(InvalidQuestion, match="was put after table learnt"):
@@ -292,12 +345,38 @@ def test_many_are_put_together_or_not_at_all(client: TestClient) -> None:
     assert client.get(f"/v1/entities/{BASE}other".replace("://", "%3A%2F%2F")).status_code == 404
 
 
+def test_those_put_together_may_name_each_other(client: TestClient) -> None:
+    """Whichever comes first, as an end and in a path; what neither the release nor the request holds is told."""
+    twin, country = f"{BASE}twin", f"{BASE}country"
+    entities = [
+        {"id": f"{BASE}East", "labels": {"en": "East"}, "statements": [{"relation": twin, "object": f"{BASE}West"}]},
+        {"id": f"{BASE}West", "labels": {"en": "West"}, "statements": [{"relation": country, "object": f"{BASE}Peru"}]},
+    ]
+    assert client.post("/v1/entities", json={"entities": entities}).json()["created"] == 2
+    page = client.get(f"/v1/entities/{BASE}West".replace("://", "%3A%2F%2F")).json()
+    stated = {(one["subject"]["id"], one["object"]["id"]) for one in page["statements"]}
+    assert stated == {(f"{BASE}East", f"{BASE}West"), (f"{BASE}West", f"{BASE}Peru")}
+    strange = {"id": f"{BASE}New", "statements": [{"relation": twin, "object": f"{BASE}Wset"}]}
+    refused = client.post("/v1/entities", json={"entities": [strange, {"id": f"{BASE}Other"}]})
+    assert refused.status_code == 404
+    assert f"{BASE}West" in refused.text
+
+
 def test_the_terminal_adds_and_erases_beside_a_server(
     home: Path, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process's changes are served within a second."""
     monkeypatch.setenv("KGSERVICE_HOME", str(home))
-    lines = [json.dumps({"id": f"{BASE}line{number}", "labels": {"en": f"Line {number}"}}) for number in range(3)]
+    lines = [
+        json.dumps(
+            {
+                "id": f"{BASE}line{number}",
+                "labels": {"en": f"Line {number}"},
+                "statements": [{"relation": f"{BASE}twin", "object": f"{BASE}line{(number + 1) % 3}"}],
+            }
+        )
+        for number in range(3)
+    ]
     (home / "new.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     done = CliRunner().invoke(cli, ["add", str(home / "new.jsonl")])
     assert done.output.strip().endswith("3 entities put, revision 3"), done.output

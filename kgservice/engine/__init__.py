@@ -151,8 +151,26 @@ class Engine:
         }
         return Routing(self.release.id, self._models, told)
 
-    def record(self, record: EntityRecord) -> EntityRecord:
+    def together(self, names: Sequence[str]) -> Reading:
+        """What names mean to entities that are put together, which may name each other.
+
+        Args:
+            names: of all of them.
+        """
+        graph = self.graph
+        vocabulary = graph.entities.extend([self.entities.full(name) for name in names])
+        if len(vocabulary) == graph.n:
+            return self._reading
+        hidden = np.pad(graph.erased, (0, len(vocabulary) - graph.n))
+        entities = Names.entities(vocabulary, graph.prefixes, f"{self.entities.where}, nor put with it", hidden)
+        return Reading(graph, entities, self.relations)
+
+    def record(self, record: EntityRecord, together: Reading | None = None) -> EntityRecord:
         """An entity that is to be put, by full names.
+
+        Args:
+            record: as it was given.
+            together: see there; by default it is put alone.
 
         Raises:
             InvalidQuestion: the release holds an entity of this name itself, or a statement cannot be put.
@@ -163,7 +181,7 @@ class Engine:
             raise InvalidQuestion(
                 f"{record.id!r} is an entity of release {self.release.id} itself; what that says is changed by a new release"
             )
-        return canonical(record, id, self._reading, self.types)
+        return canonical(record, id, together or self._reading, self.types)
 
     def erasable(self, name: str) -> str:
         """The full name of an entity that is to be erased.

@@ -31,7 +31,8 @@ from kgservice.graph.vocabulary import Vocabulary
 from kgservice.query import QueryBatch, Slot
 from kgservice.release import Release
 from kgservice.release.served import AddedRows, ServedModel
-from kgservice.scorers.refining import partition, refined
+from kgservice.scorers.flow import Flow
+from kgservice.scorers.refining import partition, refined, settled
 from kgservice.scorers.text import TextScorer
 from kgservice.search import EntitySearch, LayeredSearch, Remembering, Segment, segments
 from kgservice.store import Changes
@@ -189,7 +190,8 @@ def _made(learnt: ServedModel, entities: AddedEntities, fresh: npt.NDArray[np.in
     scorer, table, n = learnt.scorer, learnt.vectors.base, entities.graph.base.n
     a, d = len(fresh), table.shape[1]
     if not scorer.grows or not a:
-        width = scorer.read.shape[1] if isinstance(scorer, TextScorer) else d
+        kept = scorer.read if isinstance(scorer, TextScorer) else scorer.entity if isinstance(scorer, Flow) else table
+        width = kept.shape[1]
         return AddedRows(torch.zeros(a, width), torch.zeros(a, d), np.zeros(a, dtype=bool))
     with torch.inference_mode():
         said = scorer.guessed(entities.graph.added, fresh + n)
@@ -197,6 +199,13 @@ def _made(learnt: ServedModel, entities: AddedEntities, fresh: npt.NDArray[np.in
         queries, owner = _questions(learnt, entities, fresh)
         competition = partition(queries, table, scorer.metric)
     able[owner.numpy()] = True
+    if isinstance(scorer, Flow):
+        with torch.inference_mode():
+            plain = scorer.plain(scorer.entity)
+            guess, variance = plain.mean(0).expand(a, -1), float(plain.var(0).mean()) if n > 1 else 1.0
+        rows = settled(guess, owner, queries, competition, scorer.answering, metric=scorer.metric, variance=variance)
+        with torch.inference_mode():
+            return AddedRows(rows, scorer.answering(rows), able)
     vectors = refined(guess, owner, queries, competition, metric=scorer.metric, variance=learnt.variance)
     return AddedRows(vectors if rows is None else rows, vectors, able)
 
@@ -204,14 +213,16 @@ def _made(learnt: ServedModel, entities: AddedEntities, fresh: npt.NDArray[np.in
 def _questions(learnt: ServedModel, entities: AddedEntities, fresh: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor]:
     """What the facts of some of the added ask, float32 `[f, d]`, and int64 `[f]` the place in `fresh` of whose fact it is.
 
-    A fact that links two added entities is known, but tells nothing yet of either.
+    A fact that names another added entity, as its other end or in a qualifier, is known, but tells nothing yet of either.
     """
     n = entities.graph.base.n
     place = np.full(len(entities.entries), -1, dtype=np.int64)
     place[fresh] = np.arange(len(fresh))
     vectors, owners = [torch.empty(0, learnt.vectors.base.shape[1])], [np.empty(0, np.int64)]
     for batch, owner in entities.facts.values():
-        rows = np.flatnonzero((batch.anchor < n) & (place[owner] >= 0))
+        told = batch.anchor < n
+        told[batch.qualifier_value.rows()[batch.qualifier_value.values >= n]] = False
+        rows = np.flatnonzero(told & (place[owner] >= 0))
         if len(rows):
             vectors.append(learnt.scorer.query_vectors(batch.take(rows)))
             owners.append(place[owner[rows]])

@@ -110,7 +110,7 @@ def _without_each(
     f = len(edges)
     kept = ~torch.eye(f, dtype=torch.bool)
     if type(scorer).answering is not TableScorer.answering:
-        row, variance = scorer.entity[entity], float(scorer.entity.var(0).mean())
+        row, variance = scorer.row_of(entity), float(scorer.entity.var(0).mean())
         return edges, refined_rows(scorer.answering, row, kept, queries, competition, metric=metric, variance=variance)
     guess = guess_of(own, queries, competition, metric=metric, variance=served.variance)
     owner, fact = kept.nonzero(as_tuple=True)

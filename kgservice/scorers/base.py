@@ -307,6 +307,8 @@ class TableScorer(VectorScorer):
         Within `collecting` the gradient of these few rows is kept apart and added to the table's in place; autograd alone
         would copy the whole table's gradient for every gather.
         """
+        if self._added is not None:
+            return Layers(self.entity, self._added).take(entity)
         if self._gathered is None:
             return F.embedding(entity, self.entity, sparse=True)
         rows = self.entity.detach()[entity].requires_grad_()
@@ -339,6 +341,10 @@ class TableScorer(VectorScorer):
     def answering(self, rows: Tensor) -> Tensor:
         """float `[b, d]`: what rows of the table answer with; by default the rows themselves."""
         return rows
+
+    def row_of(self, entity: int) -> Tensor:
+        """float `[width]`: of one entity, learnt or added."""
+        return self._rows(np.array([entity]))[0]
 
     def _rows(self, entities: np.ndarray) -> Tensor:
         return self._layered(self.entity, entities)

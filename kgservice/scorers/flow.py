@@ -62,6 +62,15 @@ class Flow(EmbeddingScorer):
         """float32 `[rows, 2d]`: shifts and slopes; near zero, so that no entity starts as the answer to itself."""
         return torch.randn(rows, 2 * (self.width // self.parts)) * scale
 
+    def plain(self, rows: Tensor) -> Tensor:
+        """float `[b, width]`: rows of the same answers whose mean is one too."""
+        return rows
+
+    @property
+    def grows(self) -> bool:
+        """A row is found from facts step by step: what answers is no linear map of it."""
+        return True
+
     def invert(self, relation: Tensor) -> Tensor:
         """Refused when the scorer is built."""
         raise NotImplementedError("flows have rows of their own for inverse relations")
@@ -103,6 +112,10 @@ class QuadraticFlow(Flow):
     def answering(self, rows: Tensor) -> Tensor:
         """float `[b, k·d]`: Lᵀ t."""
         return self._stretched(self.coordinates(rows))
+
+    def plain(self, rows: Tensor) -> Tensor:
+        """Their coordinates: the sign of a spread says nothing."""
+        return torch.cat(self.coordinates(rows), dim=1)
 
     def relation_query(self, anchor: Tensor, target: Tensor) -> Tensor:
         """−(Mx − t)ᵀG(Mx − t) as coefficients of x's products, of x, and of 1."""

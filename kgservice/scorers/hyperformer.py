@@ -246,6 +246,11 @@ class HyperFormer(TableScorer):
         relation = hole if queries.slot is Slot.RELATION else self._directed(queries)
         return self._plain(anchor, relation, context)
 
+    @property
+    def grows(self) -> bool:
+        """An entity is its row, as what is asked about, as an answer and as a value."""
+        return True
+
     def relation_vectors(self) -> Tensor:
         """float32 `[r, width]`."""
         return self.relation[: self.r]

@@ -21,6 +21,8 @@ from kgservice.similarity import Metric, similarity
 FIRMNESS = 1.0
 """Of the prior, over that of the entities' own spread; larger leaves a vector nearer to its guess. See `make bench-unseen`."""
 STEPS = 200
+FIRST_STEP = 0.1
+"""Of rows that are found step by step, in standard deviations of a coordinate."""
 TOLERANCE = 1e-8
 SMALLEST = 1e-9
 TILE = 1 << 22
@@ -59,6 +61,47 @@ def refined(
     for entity, facts in zip(entities.tolist(), np.split(order, starts[1:]), strict=True):
         found[entity] = solve(found[entity], asked[facts], rivals[facts], firmness)
     return torch.from_numpy(found).float()
+
+
+def settled(
+    guess: Tensor,
+    owner: Tensor,
+    queries: Tensor,
+    competition: Tensor,
+    answering: Callable[[Tensor], Tensor],
+    *,
+    metric: Metric,
+    variance: float,
+) -> Tensor:
+    """The same as `refined` for rows that are no vectors themselves, step by step: float32 `[a, w]`.
+
+    The problem is not convex, and what is found is near the guess. Coordinates step for themselves (Adam, over a fixed number of
+    ever shorter steps), so that an entity's row does not depend on what is put beside it.
+
+    Args:
+        guess: float `[a, w]`, rows.
+        owner, queries, competition, metric: as for `refined`.
+        answering: from rows to the vectors that are compared with queries.
+        variance: of a coordinate of the rows, over the entities.
+    """
+    if not len(owner):
+        return guess
+    firmness, start = FIRMNESS / max(variance, 1e-12), guess.detach().double()
+    asked, rivals = queries.detach().double(), competition.detach().double()
+    with torch.inference_mode(False), torch.enable_grad():
+        start, asked, rivals, of = (part.clone() for part in (start, asked, rivals, owner))
+        rows = start.clone().requires_grad_()
+        optimizer = torch.optim.Adam([rows], lr=FIRST_STEP * variance**0.5)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+        for _ in range(STEPS):
+            vectors = answering(rows)[of]
+            scores = (asked * vectors).sum(1) if metric == "ip" else -((asked - vectors) ** 2).sum(1)
+            loss = F.softplus(rivals - scores).sum() + firmness / 2 * ((rows - start) ** 2).sum()
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+    return rows.detach().float()
 
 
 def guess_of(vector: Tensor, queries: Tensor, competition: Tensor, *, metric: Metric, variance: float) -> Tensor:

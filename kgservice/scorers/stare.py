@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 
+from kgservice.arrays.layers import Layers
 from kgservice.errors import RecipeError
 from kgservice.graph import KnowledgeGraph
 from kgservice.graph.statements import Split
@@ -110,7 +111,7 @@ class StarE(VectorScorer):
         self, anchor: Tensor, relation: Tensor, context: Context | None, entities: Tensor, relations: Tensor
     ) -> Tensor:
         b = len(anchor)
-        tokens = torch.stack([F.embedding(anchor, entities), F.embedding(relation, relations)], 1)
+        tokens = torch.stack([self._rows(anchor, entities), F.embedding(relation, relations)], 1)
         present = torch.ones(b, 2, dtype=torch.bool, device=anchor.device)
         if context is not None and context.relation.shape[1]:
             # Values that are no entity are left to the models that have scales.
@@ -118,7 +119,7 @@ class StarE(VectorScorer):
             pairs = torch.stack(
                 [
                     F.embedding(context.relation.clamp(min=0), relations),
-                    F.embedding(context.value.clamp(min=0), entities),
+                    self._rows(context.value.clamp(min=0), entities),
                 ],
                 2,
             )
@@ -134,13 +135,22 @@ class StarE(VectorScorer):
     def pupil(self, graph: KnowledgeGraph, splits: tuple[Split, ...]) -> Self:
         """See `VectorScorer.pupil`; with the edges that messages go along, of the entities that it has learnt."""
         pupil = super().pupil(graph, splits)
-        pupil._edges = Edges.of(graph, splits, self.reads or 0, self.entity.device, self.n)
+        pupil._edges = Edges.of(graph, splits, self.reads or 0, self.entity.device, len(self.entity))
         return pupil
 
     def taught(self, queries: QueryBatch, answers: Tensor) -> tuple[Tensor, Tensor]:
         """See `VectorScorer.taught`; once it is prepared, through the layers."""
         entities, relations = self.encode() if self._edges is not None else (self.encoded, self.encoded_relation)
         return self._asked(queries, entities, relations), entities[answers]
+
+    def _rows(self, ids: Tensor, entities: Tensor) -> Tensor:
+        """float `[..., width]`: of entities, those that were added behind the table."""
+        return F.embedding(ids, entities) if self._added is None else Layers(entities, self._added).take(ids)
+
+    @property
+    def grows(self) -> bool:
+        """An entity is what the layers gave; one that came later has no part in their messages."""
+        return True
 
     def query_vectors(self, queries: QueryBatch) -> Tensor:
         """See `VectorScorer.query_vectors`."""

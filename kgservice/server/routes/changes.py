@@ -11,6 +11,7 @@ from fastapi.openapi.models import Example
 
 from kgservice.answers.records import EntityRecord
 from kgservice.engine import Engine
+from kgservice.engine.reading import Reading
 from kgservice.errors import InvalidQuestion
 from kgservice.server.documentation import responses
 from kgservice.server.json_routes import JsonRoute
@@ -81,7 +82,7 @@ async def put_entity(
     responses=responses(Put, "They are known.", *_BODY, *_NAMES, *_CHANGE),
 )
 async def put_entities(body: Annotated[RecordsBody, Body(openapi_examples=_MANY)], service: ServiceOf) -> Response:
-    """As for one entity; they are put together or not at all."""
+    """As for one entity; they are put together or not at all, and may name each other."""
     service.check_writable()
     service.check_size("entities", len(body.entities))
     pairs = [(one.id, one) for one in body.entities]
@@ -113,7 +114,8 @@ async def erase_entity(id: EntityId, service: ServiceOf) -> Response:
 
 def _put(service: Service, pairs: Sequence[tuple[str, RecordBody]]) -> Put:
     engine = service.engine
-    records = [_checked(engine, place, id, body) for place, (id, body) in enumerate(pairs)]
+    together = engine.together([id for id, _ in pairs]) if len(pairs) > 1 else None
+    records = [_checked(engine, place, id, body, together) for place, (id, body) in enumerate(pairs)]
     documents = {record.id: record.to_json() for record in records}
     if len(documents) < len(records):
         raise InvalidQuestion("an entity is put twice by one request")
@@ -122,8 +124,8 @@ def _put(service: Service, pairs: Sequence[tuple[str, RecordBody]]) -> Put:
     return Put(after.release_name, len(documents) - known, known)
 
 
-def _checked(engine: Engine, place: int, id: str, body: RecordBody) -> EntityRecord:
+def _checked(engine: Engine, place: int, id: str, body: RecordBody, together: Reading | None) -> EntityRecord:
     try:
-        return engine.record(body.record(id))
+        return engine.record(body.record(id), together)
     except InvalidQuestion as error:
         raise InvalidQuestion(f"entity {place}: {error}") from error

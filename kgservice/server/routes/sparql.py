@@ -195,10 +195,9 @@ async def update_sparql(request: Request, service: ServiceOf) -> Response:
 def _put(service: Service, engine: Engine, stated: list[Stated]) -> Put:
     former = {name: EntityRecord.of_json(json.loads(document)) for name, document in engine.changes.put.items()}
     of_release = engine.release.graph.n
-    records = [
-        engine.record(record)
-        for record in inserting.records(stated, lambda name: 0 <= engine.entities.find(name) < of_release, former)
-    ]
+    given = inserting.records(stated, lambda name: 0 <= engine.entities.find(name) < of_release, former)
+    together = engine.together([record.id for record in given])
+    records = [engine.record(record, together) for record in given]
     service.check_size("entities", len(records))
     known = sum(engine.entities.find(record.id) >= 0 for record in records)
     after = service.holder.change({record.id: record.to_json() for record in records}) if records else engine
