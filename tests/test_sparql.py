@@ -31,6 +31,7 @@ from kgservice.release import ReleaseStore
 from kgservice.server.app import open_app
 from kgservice.server.negotiation import preferred
 from kgservice.server.settings import ServerSettings
+from kgservice.sparql import endpoint
 from kgservice.sparql.dataset import blocks
 from kgservice.sparql.syntax import services, tokens
 from tests.serving import serving
@@ -453,7 +454,33 @@ def test_what_is_put_is_asked_and_what_is_erased_is_gone(release_store: ReleaseS
         assert client.delete("/v1/entities/world:France").status_code == 204
         assert {"c": f"{WORLD}France"} not in ask(client, who)
         assert not ask(client, "SELECT * WHERE { { world:France ?p ?o } UNION { ?s ?p world:France } }")
-        assert [one.name.partition("@")[2] for one in (tmp_path / "sparql").iterdir()] == ["2-1"]
+        left = sorted(one.name.partition(release_store.get().id)[2] for one in (tmp_path / "sparql").iterdir())
+        assert len(left) == 2  # what others are linked to, without what was erased, and what is asked
+        assert left[0].startswith("+")
+        assert left[1] == "@2-2"
+
+
+def test_a_put_is_loaded_on_top_of_the_store_that_is_there(
+    release_store: ReleaseStore, tmp_path: Path, monkeypatch: Any
+) -> None:
+    shutil.copytree(release_store.folder, tmp_path / "releases")
+    tasks = []
+    run = endpoint._run
+    monkeypatch.setattr(
+        endpoint, "_run", lambda lines, folder, task, *rest: (tasks.append(task), run(lines, folder, task, *rest))
+    )
+    with TestClient(open_app(ServerSettings(home=tmp_path))) as client:
+        count = "SELECT (COUNT(*) AS ?n) WHERE { ?s ?p ?o }"
+        (before,) = ask(client, count)
+        for turn, label in enumerate(("One", "Another")):  # the second one in the place of the first
+            put = client.put("/v1/entities/world:New", json={"labels": {"en": label}, "types": ["world:City"]})
+            assert put.status_code == (200 if turn else 201)
+            assert ask(client, "SELECT ?l WHERE { world:New rdfs:label ?l }") == [{"l": label}]
+            (after,) = ask(client, count)
+            assert int(after["n"]) == int(before["n"]) + 2
+        assert tasks == ["load", "extend", "extend"]
+        tables = list((tmp_path / "sparql").glob("*@*/*.sst"))
+        assert any(table.stat().st_nlink > 1 for table in tables)
 
 
 def test_an_update_puts_entities(release_store: ReleaseStore, tmp_path: Path) -> None:

@@ -40,20 +40,37 @@ _LANGUAGE = r"^[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*$"
 
 
 def blocks(graph: KnowledgeGraph) -> Iterator[memoryview]:
-    """The lines of a graph, whole ones in every block; of all splits."""
-    entities, relations = terms(graph.entities.names), terms(graph.relations.names)
-    literals = graph.literals.vocabulary.names
-    values = pa.concat_arrays([entities, literals.cast(pa.large_string())])
-    parts = (graph.base, graph.added) if isinstance(graph, GrownGraph) else (graph,)
-    for place, part in enumerate(parts):
-        yield from _statements(part.statements, entities, relations, entities, values, graph.erased, f"s{place}x")
-        yield from _texts(part.texts, entities, graph.erased)
-        yield from _types(part, entities, graph.erased)
+    """The lines of a graph, whole ones in every block; of all splits. Without what was put, see `additions`."""
+    part = graph.base if isinstance(graph, GrownGraph) else graph
+    entities, relations, values = _terms(graph)
+    yield from _about(part, graph, "s0x")
     facts = graph.literals.statements
+    literals = graph.literals.vocabulary.names
     yield from _statements(facts, entities, relations, literals, values, graph.erased, "f")
     yield from _texts(graph.relation_texts, relations, np.zeros(graph.r, dtype=bool))
     types = terms(graph.types.vocabulary.names)
     yield from _texts(graph.types.texts, types, np.zeros(len(types), dtype=bool))
+
+
+def additions(graph: KnowledgeGraph) -> Iterator[memoryview]:
+    """The lines of what was put into a graph; none for one that is as it was released."""
+    if isinstance(graph, GrownGraph):
+        yield from _about(graph.added, graph, "s1x")
+
+
+def _about(part: KnowledgeGraph, graph: KnowledgeGraph, name: str) -> Iterator[memoryview]:
+    """What a part of a graph says of entities."""
+    entities, relations, values = _terms(graph)
+    yield from _statements(part.statements, entities, relations, entities, values, graph.erased, name)
+    yield from _texts(part.texts, entities, graph.erased)
+    yield from _types(part, entities, graph.erased)
+
+
+def _terms(graph: KnowledgeGraph) -> tuple[Column, Column, Column]:
+    """Entities, relations, and the values of qualifiers: the entities and behind them the literals."""
+    entities = terms(graph.entities.names)
+    literals = graph.literals.vocabulary.names.cast(pa.large_string())
+    return entities, terms(graph.relations.names), pa.concat_arrays([entities, literals])
 
 
 def marks(erased: Iterable[str]) -> Iterator[memoryview]:

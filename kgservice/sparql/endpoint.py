@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
+import os
+import re
 import shutil
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -23,7 +26,7 @@ from kgservice.engine import Engine
 from kgservice.errors import DataError
 from kgservice.graph.names import KG, WELL_KNOWN, name_of
 from kgservice.sparql import inserting, predicted
-from kgservice.sparql.dataset import blocks, marks
+from kgservice.sparql.dataset import additions, blocks, marks
 from kgservice.sparql.inserting import Stated
 from kgservice.sparql.pool import Limits, Pool
 from kgservice.sparql.predicted import COMPLETE, PREDICTED, Asked
@@ -43,8 +46,10 @@ SOLUTIONS = (
 """Media types of solutions and truth values, the first by default."""
 GRAPHS = ("text/turtle", "application/n-triples", "application/rdf+xml", "application/ld+json")
 """Media types of graphs, the first by default."""
-FORMAT = 1
+FORMAT = 2
 """Of stores on the disk; one made by another version is made anew."""
+_NAME = re.compile(r"([^@+]+)([@+][^-]+)-(.+)")
+"""`release@revision-form` of a store that is asked, `release+erased-form` of one that others are linked to."""
 _MAX_ANCHORS = 1000
 _LIMIT = 10
 
@@ -80,7 +85,8 @@ class Endpoint:
     """Belongs to one event loop.
 
     Args:
-        folder: where stores are kept, one of each `release@revision`; made at the first query, shared by processes.
+        folder: where stores are kept, one of each `release@revision`; made at the first query, shared by processes. What was put
+            is loaded on top of the release's own store, whose files are shared by links.
         limits: of every query.
         predictions: a file of predicted links, loaded beside the graph; N-Triples and Turtle into the graph `kg:predicted`.
     """
@@ -153,10 +159,7 @@ class Endpoint:
             QueryRefused: it takes longer to make than a query may take; it will be there later.
             DataError: it cannot be made.
         """
-        name = f"{engine.release_name}-{FORMAT}"
-        if self.predictions:
-            written = self.predictions.stat()
-            name += f"-{written.st_mtime_ns:x}{written.st_size:x}"
+        name = f"{engine.release_name}-{self._form()}"
         folder = self.folder / name
         if folder.exists():
             return folder
@@ -243,42 +246,98 @@ class Endpoint:
     def _made(self, engine: Engine, folder: Path) -> Path:
         started = time.perf_counter()
         try:
-            lines = chain(blocks(engine.graph), marks(engine.changes.erased if self.predictions else ()))
-            self._make(lines, folder, self.predictions)
-            for other in self.folder.glob("*@*"):
-                gone = not (engine.release.folder.parent / other.name.partition("@")[0]).exists()
-                if (
-                    gone or _revision(other) < engine.revision
-                ):  # what was erased since, of any release, must not lie about
-                    shutil.rmtree(other, ignore_errors=True)
+            ground = self._ground(engine)
+            put = list(additions(engine.graph))
+            with self._beside() as beside:
+                _linked(ground, beside)
+                if put:
+                    _run(put, folder, "extend", beside)
+                _settle(beside, folder)
+            self._tidy(engine, ground)
         except OSError as error:
             raise DataError(f"the SPARQL store {folder} cannot be made: {error}") from error
         logger.info("SPARQL store of %s made in %.1f s", engine.release_name, time.perf_counter() - started)
         return folder
 
-    def _make(self, lines: Any, folder: Path, predictions: Path | None) -> None:
+    def _ground(self, engine: Engine) -> Path:
+        """The store of a release without what was put and erased, made where there is none: others are links to its files."""
+        ground = self.folder / f"{engine.release.id}+{_digest(engine.changes.erased)}-{self._form()}"
+        if not ground.exists():
+            lines = chain(blocks(engine.graph), marks(engine.changes.erased if self.predictions else ()))
+            self._make(lines, ground, self.predictions)
+        return ground
+
+    def _tidy(self, engine: Engine, ground: Path) -> None:
+        """What was erased since, of any release, must not lie about."""
+        for other in self.folder.glob("*[@+]*"):
+            release, mark, _ = _NAME.fullmatch(other.name).groups()  # type: ignore[union-attr]
+            gone = not (engine.release.folder.parent / release).exists()
+            if mark[0] == "+":
+                gone |= not other.name.endswith(ground.name.partition("+")[2])
+            else:
+                gone |= int(mark[1:]) < engine.revision
+            if gone:
+                shutil.rmtree(other, ignore_errors=True)
+
+    def _form(self) -> str:
+        """What else a store is made of: the version of its form, and which predictions."""
+        if not self.predictions:
+            return str(FORMAT)
+        written = self.predictions.stat()
+        return f"{FORMAT}-{written.st_mtime_ns:x}{written.st_size:x}"
+
+    def _make(self, lines: Iterable[memoryview], folder: Path, predictions: Path | None) -> None:
         """Load lines into a new store beside, then rename it; whoever comes second finds it there."""
+        with self._beside() as beside:
+            _run(lines, folder, "load", beside, PREDICTED, *([predictions] if predictions else []))
+            _settle(beside, folder)
+
+    @contextlib.contextmanager
+    def _beside(self) -> Iterator[Path]:
         self.folder.mkdir(parents=True, exist_ok=True)
         beside = self.folder / f".{uuid.uuid4().hex}"
-        arguments = ["load", str(beside), PREDICTED, *([str(predictions)] if predictions else [])]
-        command = [sys.executable, "-m", "kgservice.sparql.worker", *arguments]
         try:
-            with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-                assert process.stdin is not None
-                assert process.stderr is not None
-                with contextlib.suppress(BrokenPipeError):
-                    for part in lines:
-                        process.stdin.write(part)
-                    process.stdin.close()
-                said = process.stderr.read().decode(errors="replace").strip()
-            if process.returncode:
-                raise DataError(
-                    f"the SPARQL store {folder} cannot be made: {said.splitlines()[-1] if said else 'killed'}"
-                )
-            with contextlib.suppress(OSError):
-                beside.rename(folder)
+            yield beside
         finally:
             shutil.rmtree(beside, ignore_errors=True)
+
+
+def _run(lines: Iterable[memoryview], folder: Path, task: str, *arguments: str | Path) -> None:
+    """Have a process make `folder`'s store of lines.
+
+    Raises:
+        DataError: it could not.
+    """
+    command = [sys.executable, "-m", "kgservice.sparql.worker", task, *map(str, arguments)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        with contextlib.suppress(BrokenPipeError):
+            for part in lines:
+                process.stdin.write(part)
+            process.stdin.close()
+        said = process.stderr.read().decode(errors="replace").strip()
+    if process.returncode:
+        raise DataError(f"the SPARQL store {folder} cannot be made: {said.splitlines()[-1] if said else 'killed'}")
+
+
+def _linked(store: Path, copy: Path) -> None:
+    """A store beside another: its tables, which are never written again, are links, the few small files that are are copies."""
+    copy.mkdir()
+    for file in store.iterdir():
+        if file.suffix == ".sst":
+            os.link(file, copy / file.name)
+        elif file.name != "LOCK" and file.is_file():
+            shutil.copy2(file, copy / file.name)
+
+
+def _settle(beside: Path, folder: Path) -> None:
+    with contextlib.suppress(OSError):  # another process was first
+        beside.rename(folder)
+
+
+def _digest(erased: Iterable[str]) -> str:
+    return hashlib.blake2b("\n".join(sorted(erased)).encode(), digest_size=8).hexdigest()
 
 
 def _completed(engine: Engine, asked: Asked, questions: Sequence[Question]) -> list[Answer]:
@@ -289,7 +348,3 @@ def _completed(engine: Engine, asked: Asked, questions: Sequence[Question]) -> l
 
 def _prefixes(engine: Engine) -> dict[str, str]:
     return {**WELL_KNOWN, predicted.PREFIX: KG, **engine.graph.prefixes}
-
-
-def _revision(folder: Path) -> int:
-    return int(folder.name.partition("@")[2].partition("-")[0])

@@ -1,4 +1,4 @@
-"""`python -m kgservice.sparql.worker`: the process that loads a store, or asks one. The only user of Oxigraph here.
+"""`python -m kgservice.sparql.worker`: the process that loads or extends a store, or asks one. The only user of Oxigraph here.
 
 It is light to start and made to be killed. Once its store is open it may open nothing more, neither files nor connections: a
 query cannot reach another address, whatever it says. What is said on stdin and stdout are `frames`.
@@ -80,6 +80,13 @@ def load(folder: Path, predicted: Path | None, predicted_graph: str) -> None:
         store.bulk_load(path=str(predicted), format=syntax, to_graph=graph)
     forget(store)
     store.optimize()
+    store.flush()
+
+
+def extend(folder: Path) -> None:
+    """Add the N-Triples on stdin to a store."""
+    store = ox.Store(str(folder))
+    store.bulk_load(sys.stdin.buffer, format=ox.RdfFormat.N_TRIPLES, lenient=True)
     store.flush()
 
 
@@ -219,10 +226,12 @@ TASKS: dict[str, Callable[[ox.Store, dict[str, Any]], tuple[str | None, bytes]]]
 
 
 def main() -> None:
-    """`load FOLDER GRAPH [FILE]` or `serve FOLDER MEMORY_BYTES FEDERATED`."""
+    """`load FOLDER GRAPH [FILE]`, `extend FOLDER` or `serve FOLDER MEMORY_BYTES FEDERATED`."""
     task, folder, *rest = sys.argv[1:]
     if task == "load":
         load(Path(folder), Path(rest[1]) if len(rest) > 1 else None, rest[0])
+    elif task == "extend":
+        extend(Path(folder))
     else:
         serve(Path(folder), int(rest[0]), rest[1] == "1")
 
