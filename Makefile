@@ -79,6 +79,9 @@ bench-puts: $(READY)  ## entities put under load, the server killed in between
 bench-types: $(READY)  ## which types entities have: by graph, by text, by both
 	$(BIN)/python -m tests.bench.types
 
+bench-deletion: $(READY)  ## the deletion test of explanations beside retraining without each fact
+	$(BIN)/python -m tests.bench.deletion
+
 bench-search: $(READY)  ## entity search over a million names: build, memory, speed, beside tantivy, SQLite and rapidfuzz
 	$(BIN)/python -m tests.bench.search
 

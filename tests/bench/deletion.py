@@ -40,7 +40,7 @@ from tests.bench import machine
 DATA = "codex-s"
 ENTITIES = 120
 """The best-connected ones, and what is stated between them."""
-FACTS = (10, 16)
+FACTS = (12, 45)
 """Of an entity whose facts are taken out."""
 ASKED = 10
 """Statements about it at most, of those held out."""
