@@ -100,6 +100,9 @@ bench-nil: $(READY)  ## can a search tell that what is asked for is not there?
 bench-serve: $(READY)  ## the service under load, beside a bare FastAPI answer and FAISS alone; takes wrk
 	$(BIN)/python -m tests.bench.serve
 
+bench-exact: $(READY)  ## exhaustive search over a million vectors, beside FAISS Flat
+	$(BIN)/python -m tests.bench.exact
+
 bench-enrich: $(READY)  ## missing links found again, wrong ones found, a reviewer who knows the truth, speed
 	$(BIN)/python -m tests.bench.enrich
 

@@ -20,7 +20,6 @@ from kgservice.cli import cli
 from kgservice.engine import Engine
 from kgservice.engine.differences import difference, questions_of
 from kgservice.errors import InvalidQuestion
-from kgservice.index.selection import Best
 from kgservice.release import ReleaseStore
 from kgservice.release.stacking import Stacker
 from kgservice.server.app import create_app, open_app
@@ -249,32 +248,6 @@ def test_the_difference_is_what_has_changed(engine: Engine, tmp_path: Path, rele
     assert len(questions_of(engine.graph, 7)) == 7
     with pytest.raises(InvalidQuestion, match="between 1 and 1,000 questions can be compared, found 1,001"):
         difference(engine, after, count=1001)
-
-
-# The k best
-
-
-def test_the_best_are_those_of_a_sort_whatever_the_tiles() -> None:
-    import numpy as np
-    import torch
-
-    random = np.random.default_rng(0)
-    for _ in range(200):
-        b, n, k = (int(random.integers(1, most)) for most in (4, 3000, 80))
-        scores = random.integers(0, int(random.integers(2, 60)), (b, n)).astype(np.float32)
-        scores[random.random((b, n)) < 0.1] = -np.inf
-        scores[random.random((b, n)) < 0.01] = np.nan
-        best, width = Best(b, k), int(random.integers(1, n + 1))
-        for start in range(0, n, width):
-            best.push(torch.from_numpy(scores[:, start : start + width]), start)
-        values, places = best.sorted()
-        for row in range(b):
-            real = np.where(np.isnan(scores[row]), -np.inf, scores[row])
-            order = np.argsort(-real, kind="stable")
-            order = order[real[order] > -np.inf][:k]
-            assert places[row].tolist() == order.tolist() + [-1] * (k - len(order))
-            assert (values[row][: len(order)] == real[order]).all()
-            assert (values[row][len(order) :] == -np.inf).all()
 
 
 # Models together

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from kgservice import index as indexes
 from kgservice.arrays.ragged import Ragged
 from kgservice.errors import DataError, RecipeError
-from kgservice.index import ExactIndex, LayeredIndex
+from kgservice.index import ExactIndex, LayeredIndex, rounding, selection
 from kgservice.index import exact as exact_module
 
 SPECS = ["exact", "Flat", "IVF8,Flat", "HNSW16", "IVF8,SQ8", "PCA8,Flat"]
@@ -78,6 +78,66 @@ def test_exact_is_exact(
     np.testing.assert_allclose(scores, wanted, rtol=1e-4, atol=1e-4)
     if ties or np.array_equal(ids, wanted_ids):
         assert np.array_equal(ids, wanted_ids)
+
+
+def alike(random: np.random.Generator, n: int, d: int) -> torch.Tensor:
+    """Rows of which many are equal, or nearly so, or far longer than the others."""
+    rows = random.normal(size=(n, d)).astype(np.float32)
+    few = rows[random.integers(0, max(n // 20, 1), n)]
+    kind = random.integers(0, 4, n)[:, None]
+    rows = np.where(kind == 1, few, np.where(kind == 2, few + 1e-6 * rows, np.where(kind == 3, 30 * rows, rows)))
+    return torch.from_numpy(rows.astype(np.float32))
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("metric", ["ip", "l2"])
+def test_rounded_products_give_the_scores_of_float64(metric: str, fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same ids and the same scores, whatever the tiles, the batch, the precision and the likeness of candidates."""
+    monkeypatch.setattr(rounding, "fast_bfloat16", lambda device: fast)
+    random = np.random.default_rng(0)
+    for turn in range(40):
+        n, d, b, k = (int(random.integers(1, most)) for most in (6000, 40, 6, 80))
+        vectors, queries = alike(random, n, d), torch.from_numpy(random.normal(size=(b, d)).astype(np.float32))
+        if turn % 4 == 0:
+            vectors = vectors.half()
+        exclude = Ragged.of([random.choice(n, int(random.integers(0, min(n, 50))), replace=False) for _ in range(b)])
+        allow = random.random(n) < random.choice([0.2, 0.8]) if turn % 3 else None
+        for name, value in (("TILE", 6000), ("LEAST", int(random.integers(1, 3000))), ("SCORES", 1), ("TOGETHER", 4)):
+            monkeypatch.setattr(exact_module, name, value)
+        monkeypatch.setattr(selection, "ROOM", int(random.choice([0, 64, 4096])))
+        index = ExactIndex(vectors, metric)  # type: ignore[arg-type]
+        ids, scores = index.search(queries, k, exclude, allow)
+        wide, asked = vectors.double().numpy(), queries.double().numpy()
+        true = asked @ wide.T if metric == "ip" else -((asked[:, None] - wide[None]) ** 2).sum(-1)
+        for row in range(b):
+            live = np.ones(n, bool) if allow is None else allow.copy()
+            live[exclude[row]] = False
+            places = np.flatnonzero(live)
+            rounded = true[row, places].astype(np.float32)
+            best = np.argsort(-rounded, kind="stable")[:k]
+            np.testing.assert_allclose(scores[row, : len(best)], rounded[best], rtol=2e-7, atol=1e-12)
+            # Float64 sums in another order may round to the neighbouring float32, and so change places.
+            same = ids[row, : len(best)] == places[best]
+            apart = np.abs(scores[row, : len(best)] - true[row, ids[row, : len(best)]])
+            assert (same | (apart <= 2e-7 * np.abs(scores[row, : len(best)]))).all()
+            assert same.mean() > 0.95
+            assert (ids[row, len(best) :] == -1).all()
+        alone = [index.search(queries[row : row + 1], k, exclude.take([row]), allow) for row in range(b)]
+        assert np.array_equal(ids, np.concatenate([one[0] for one in alone]))
+        assert np.array_equal(scores, np.concatenate([one[1] for one in alone]))
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_what_is_no_number_is_no_answer(fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounding, "fast_bfloat16", lambda device: fast)
+    vectors, queries = made(200, 8, 0), made(2, 8, 1)
+    vectors[3, 2], vectors[5, 1], vectors[7] = torch.nan, -torch.inf, 1e30
+    ids, scores = ExactIndex(vectors, "ip").search(queries, 300)
+    for row in range(2):
+        true = (queries[row].double() @ vectors.double().T).numpy().astype(np.float32)
+        real = np.flatnonzero(np.isfinite(true) | (true == np.inf))
+        assert ids[row][ids[row] >= 0].tolist() == real[np.argsort(-true[real], kind="stable")].tolist()
+        assert not np.isnan(scores).any()
 
 
 @pytest.mark.parametrize("metric", ["ip", "l2"])

@@ -480,7 +480,7 @@ def test_unreadable_files_are_a_503_without_their_path(
     def fail(*_: Any, **__: Any) -> None:
         raise CorruptRelease("/somewhere/weights.safetensors is missing")
 
-    monkeypatch.setattr(engine, "complete", fail)
+    monkeypatch.setattr(engine, "complete_written", fail)
     client = TestClient(create_app(engine, ServerSettings(home=Path())))
     problem = refused(client.post("/v1/complete", json=FRANCE_BORDERS), 503, "unavailable", "cannot be read")
     assert "weights" not in problem["detail"]

@@ -8,11 +8,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,7 @@ from kgservice.answers.records import EntityRecord
 from kgservice.engine import canaries
 from kgservice.engine.adding import AddedEntities, ReleaseSearch, canonical
 from kgservice.engine.completion import Completion
+from kgservice.engine.filled import Answers
 from kgservice.engine.finding import Finding, Sought
 from kgservice.engine.fusing import fused
 from kgservice.engine.judging import Judging
@@ -66,6 +67,18 @@ _FUSES = (
     "models answer together questions for the subject or object of links between entities, by name, without qualifiers, model "
     "or what is known"
 )
+
+
+class How(TypedDict, total=False):
+    """How questions are completed; see `Engine.complete`."""
+
+    k: int
+    types: Sequence[str]
+    filters: Sequence[Filter]
+    exclude_known: bool
+    model: str | None
+    fuse: bool
+    language: str
 
 
 class Engine:
@@ -204,18 +217,7 @@ class Engine:
         """
         return self._routing.named(name)
 
-    def complete(
-        self,
-        questions: Sequence[Question],
-        *,
-        k: int = 10,
-        types: Sequence[str] = (),
-        filters: Sequence[Filter] = (),
-        exclude_known: bool = True,
-        model: str | None = None,
-        fuse: bool = False,
-        language: str = "en",
-    ) -> list[Answer]:
+    def complete(self, questions: Sequence[Question], **how: Unpack[How]) -> list[Answer]:
         """The best candidates for the hole of each question; for an object that is a number, its estimate.
 
         Args:
@@ -233,6 +235,31 @@ class Engine:
                 that models cannot answer together.
             UnknownName: an entity, relation, type or model that the release does not hold.
         """
+        found: dict[int, Answer] = {}
+        for places, filled in self._complete(questions, **how):
+            found.update(zip(places, filled.answers(), strict=True))
+        return [found[place] for place in range(len(questions))]
+
+    def complete_written(self, questions: Sequence[Question], **how: Unpack[How]) -> list[bytes]:
+        """The answers of `complete`, each as JSON: for servers, that make no dataclasses to write them."""
+        found: dict[int, bytes] = {}
+        for places, filled in self._complete(questions, **how):
+            found.update(zip(places, filled.written(), strict=True))
+        return [found[place] for place in range(len(questions))]
+
+    def _complete(
+        self,
+        questions: Sequence[Question],
+        *,
+        k: int = 10,
+        types: Sequence[str] = (),
+        filters: Sequence[Filter] = (),
+        exclude_known: bool = True,
+        model: str | None = None,
+        fuse: bool = False,
+        language: str = "en",
+    ) -> Iterator[tuple[Sequence[int], Answers]]:
+        """Places of questions that are answered alike, and their answers."""
         if not 1 <= k <= MAX_K:
             raise InvalidQuestion(f"k must be in [1, {MAX_K}], found {k}")
         allow = self._allowed(types, filters)
@@ -245,11 +272,9 @@ class Engine:
                 kinds[question.slot, bool(question.qualifiers)].append(place)
         if fuse and told:
             raise InvalidQuestion(f"{_FUSES}, found one that is described")
-        completion = self._completion
-        answers: dict[int, Answer] = {}
         for slot, places in told.items():
             asked = [questions[place] for place in places]
-            answers.update(zip(places, self._complete_described(slot, asked, k, allow, model, language), strict=True))
+            yield places, self._complete_described(slot, asked, k, allow, model, language)
         for (slot, qualified), places in kinds.items():
             if slot is Slot.RELATION and (types or filters):
                 raise InvalidQuestion("types and filters restrict entities; a question for a relation takes none")
@@ -261,8 +286,7 @@ class Engine:
                     raise InvalidQuestion(f"{_FUSES}, found another")
                 how: dict[str, Any] = {"k": k, "allow": allow, "language": language, "release": self.release_name}
                 models = list(self._models.values())
-                filled = fused(models, self._stacker, self.graph, self._views, batch, **how)
-                answers.update(zip(places, filled, strict=True))
+                yield places, fused(models, self._stacker, self.graph, self._views, batch, **how)
                 continue
             known = (batch.anchor,) if slot in (Slot.OBJECT, Slot.SUBJECT) else (batch.subject, batch.object)
             self._only_learnt(batch)
@@ -270,12 +294,12 @@ class Engine:
                 for number in np.unique(numeric[asking]).tolist():
                     rows = asking[numeric[asking] == number]
                     part = batch if len(rows) == len(batch) else batch.take(rows)
-                    if number:
-                        filled = completion.numbers(served, part, bool(types or filters), language)
-                    else:
-                        filled = completion.candidates(served, part, k, allow, exclude_known, language)
-                    answers.update(zip([places[row] for row in rows], filled, strict=True))
-        return [answers[place] for place in range(len(questions))]
+                    filled = (
+                        self._completion.numbers(served, part, bool(types or filters), language)
+                        if number
+                        else self._completion.candidates(served, part, k, allow, exclude_known, language)
+                    )
+                    yield [places[row] for row in rows.tolist()], filled
 
     def _complete_described(
         self,
@@ -285,7 +309,7 @@ class Engine:
         allow: npt.NDArray[np.bool_] | None,
         model: str | None,
         language: str,
-    ) -> list[Answer]:
+    ) -> Answers:
         """Questions about entities that are described: a model that reads texts answers them."""
         if slot not in (Slot.SUBJECT, Slot.OBJECT) or any(question.qualifiers for question in questions):
             raise InvalidQuestion(

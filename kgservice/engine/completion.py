@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +12,6 @@ import torch
 
 from kgservice.answers import (
     Answer,
-    Candidate,
     Described,
     Estimate,
     Named,
@@ -21,6 +19,7 @@ from kgservice.answers import (
     QualifierView,
 )
 from kgservice.arrays.ragged import Ragged
+from kgservice.engine.filled import Echo, Filled, Made
 from kgservice.errors import InvalidQuestion
 from kgservice.evaluation.populations import completion_feature
 from kgservice.graph import KnowledgeGraph
@@ -57,7 +56,7 @@ class Asked:
     by: npt.NDArray[np.int32]
     known: Ragged
     loops: Ragged
-    echo: Sequence[tuple[Named | None, Named | None, Named | None]]
+    echo: Sequence[Echo]
     pairs: Sequence[list[QualifierView]]
 
 
@@ -81,7 +80,7 @@ class Completion:
         allow: npt.NDArray[np.bool_] | None,
         exclude_known: bool,
         language: str,
-    ) -> list[Answer]:
+    ) -> Filled:
         """The best `k` entities or relations for the hole of each question.
 
         Args:
@@ -113,7 +112,7 @@ class Completion:
         k: int,
         allow: npt.NDArray[np.bool_] | None,
         language: str,
-    ) -> list[Answer]:
+    ) -> Filled:
         """The same for entities that are described, by a scorer that reads texts; nothing is known of them.
 
         Args:
@@ -161,7 +160,7 @@ class Completion:
         allow: npt.NDArray[np.bool_] | None,
         exclude_known: bool,
         language: str,
-    ) -> list[Answer]:
+    ) -> Filled:
         slot, known, loops = asked.slot, asked.known, asked.loops
         calibration = served.calibrations.get(slot.value)
         # A probability is read off a candidate's share among the `width` best unknown ones: see calibration.
@@ -177,57 +176,25 @@ class Completion:
         is_known = np.zeros(ids.shape, dtype=bool)
         if not exclude_known:
             ids, scores, probability, is_known = _with_known(asked.search, known, loops, allow, k, probability)
-        ids, scores = ids[:, :k], scores[:, :k]
-        name_of = self.views.relations if slot is Slot.RELATION else self.views.entities
-        found = ids >= 0
-        named = iter(name_of(ids[found], language, describe=True))
-        spreads = None if slot is Slot.RELATION else served.spread
-        # As lists: to take numbers out of arrays one by one costs more than all the rest.
-        rows = zip(
+        ids, relations = ids[:, :k], slot is Slot.RELATION
+        return Filled(
+            self.release,
+            served.name,
+            asked.exact,
+            calibration.population if calibration else None,
             asked.echo,
             asked.pairs,
-            ids.tolist(),
-            scores.tolist(),
-            is_known.tolist(),
-            probability[:, :k].tolist() if probability is not None else repeat(repeat(None)),
-            strict=False,
+            relations,
+            ids,
+            scores[:, :k],
+            None if probability is None else probability[:, :k],
+            is_known[:, :k],
+            None if relations else served.uncertainties(ids),
+            self.views,
+            language,
         )
-        population = calibration.population if calibration else None
-        answers = []
-        for echo, pairs, row, values, known_row, said in rows:
-            candidates = []
-            for rank, (id, score, is_stated, likely) in enumerate(zip(row, values, known_row, said, strict=False), 1):
-                if id < 0:
-                    continue
-                name = next(named)
-                candidates.append(
-                    Candidate(
-                        name.id,
-                        name.label,
-                        name.description,
-                        score,
-                        None if is_stated else likely,
-                        rank,
-                        is_stated,
-                        None if spreads is None else served.uncertainty(id),
-                    )
-                )
-            answers.append(
-                Answer(
-                    self.release,
-                    served.name,
-                    subject=echo[0],
-                    relation=echo[1],
-                    object=echo[2],
-                    qualifiers=pairs,
-                    exact=asked.exact,
-                    population=population,
-                    candidates=candidates,
-                )
-            )
-        return answers
 
-    def numbers(self, served: ServedModel, batch: QueryBatch, typed: bool, language: str) -> list[Answer]:
+    def numbers(self, served: ServedModel, batch: QueryBatch, typed: bool, language: str) -> Made:
         """Estimates, for questions whose relations link no entities.
 
         Args:
@@ -260,7 +227,7 @@ class Completion:
                     candidates=[],
                     estimate=estimate,
                 )
-        return [answers[row] for row in range(len(batch))]
+        return Made([answers[row] for row in range(len(batch))])
 
     def _estimates(
         self, served: ServedModel, relation: int, entity: npt.NDArray[np.int32], language: str

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kgservice.answers import Answer, Candidate
+from kgservice.engine.filled import Made
 from kgservice.errors import InvalidQuestion
 from kgservice.graph import KnowledgeGraph
 from kgservice.graph.views import Views
@@ -31,7 +32,7 @@ def fused(
     allow: npt.NDArray[np.bool_] | None,
     language: str,
     release: str,
-) -> list[Answer]:
+) -> Made:
     """The best `k` candidates of all models together for each question, by their joint probability.
 
     Args:
@@ -80,7 +81,7 @@ def fused(
                 candidates=candidates,
             )
         )
-    return answers
+    return Made(answers)
 
 
 def _heard(model: ServedModel, said: Said, batch: QueryBatch) -> Said:

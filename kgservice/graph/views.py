@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 from kgservice.answers import Named, QualifierView, StatementView, Value
 from kgservice.graph import KnowledgeGraph
@@ -16,6 +20,8 @@ from kgservice.query import QueryBatch, Slot
 REMEMBERED = 1 << 16
 """Names with their labels that are kept at hand, of each kind, language and with or without descriptions."""
 LANGUAGES = 32
+
+T = TypeVar("T", Named, bytes)
 
 
 class Views:
@@ -30,6 +36,7 @@ class Views:
         self.graph = graph
         self._entity_names, self._relation_names, self._type_names = entities, relations, types
         self._shown: dict[tuple[str, str, bool], dict[int, Named]] = {}
+        self._begun: dict[tuple[str, str, bool], dict[int, bytes]] = {}
 
     def relation_name(self, relation: int) -> str:
         """As people may write it."""
@@ -80,32 +87,47 @@ class Views:
 
     def entities(self, ids: npt.NDArray[np.int32], language: str, describe: bool = False) -> list[Named]:
         """Entities by id."""
-        return self._remembered("entity", self._entity_names, self.graph.texts, ids, language, describe)
+        return self._remembered(self._shown, "entity", ids, language, describe, lambda named: named)
 
     def relations(self, ids: npt.NDArray[np.int32], language: str, describe: bool = False) -> list[Named]:
         """Relations by id."""
-        return self._remembered("relation", self._relation_names, self.graph.relation_texts, ids, language, describe)
+        return self._remembered(self._shown, "relation", ids, language, describe, lambda named: named)
+
+    def begun(self, relations: bool, ids: npt.NDArray[np.int32], language: str) -> list[bytes]:
+        """How the JSON objects of described entities, or relations, begin: id, label and description, without the last brace."""
+        return self._remembered(self._begun, "relation" if relations else "entity", ids, language, True, _begin)
 
     def _remembered(
-        self, kind: str, names: Names, texts: Texts, ids: npt.NDArray[np.int32], language: str, describe: bool
-    ) -> list[Named]:
-        """As `_named`; what was shown lately is not looked up again."""
-        shown = self._shown.get((kind, language, describe))
+        self,
+        remembered: dict[tuple[str, str, bool], dict[int, T]],
+        kind: str,
+        ids: npt.NDArray[np.int32],
+        language: str,
+        describe: bool,
+        make: Callable[[Named], T],
+    ) -> list[T]:
+        """What is made of `_named`; what was shown lately is not looked up again."""
+        shown = remembered.get((kind, language, describe))
         if shown is None:
-            if len(self._shown) >= LANGUAGES:
-                self._shown = {}
-            shown = self._shown[kind, language, describe] = {}
+            if len(remembered) >= LANGUAGES:
+                remembered.clear()
+            shown = remembered[kind, language, describe] = {}
         wanted = ids.tolist()
-        found = [shown.get(id) for id in wanted]
-        missing = [id for id, named in zip(wanted, found, strict=True) if named is None]
-        if not missing:
+        found = list(map(shown.get, wanted))
+        if all(found):
             return found  # type: ignore[return-value]
-        fresh = list(dict.fromkeys(missing))
-        looked_up = dict(zip(fresh, _named(names, texts, np.array(fresh, np.int32), language, describe), strict=True))
+        fresh = list(dict.fromkeys(id for id, one in zip(wanted, found, strict=True) if one is None))
+        names, texts = (
+            (self._entity_names, self.graph.texts)
+            if kind == "entity"
+            else (self._relation_names, self.graph.relation_texts)
+        )
+        named = _named(names, texts, np.array(fresh, np.int32), language, describe)
+        looked_up = dict(zip(fresh, map(make, named), strict=True))
         if len(shown) + len(fresh) > REMEMBERED:
-            shown = self._shown[kind, language, describe] = {}
+            shown = remembered[kind, language, describe] = {}
         shown |= looked_up
-        return [named if named is not None else looked_up[id] for id, named in zip(wanted, found, strict=True)]
+        return [one if one is not None else looked_up[id] for id, one in zip(wanted, found, strict=True)]
 
     def types(self, entity: int, language: str) -> list[Named]:
         """The types of one entity."""
@@ -176,3 +198,7 @@ def _named(names: Names, texts: Texts, ids: npt.NDArray[np.int32], language: str
     labels = texts.labels(ids, language)
     descriptions = texts.preferred(ids, TextKind.DESCRIPTION, language) if describe else [None] * len(full)
     return [Named(names.short(name), *rest) for name, *rest in zip(full, labels, descriptions, strict=True)]
+
+
+def _begin(named: Named) -> bytes:
+    return orjson.dumps(named)[:-1]

@@ -1,7 +1,12 @@
-"""Exhaustive search in tiles: memory is bounded by the tile, not by the number of candidates."""
+"""Exhaustive search: fast products tell which candidates may be among the best, and those are scored in float64.
+
+On processors whose bfloat16 products are fast every candidate is read at half the width, and the answer is the same. Memory is
+bounded by a tile of scores, not by the number of candidates.
+"""
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +15,26 @@ import torch
 from torch import Tensor
 
 from kgservice.arrays.ragged import Ragged, offsets_of
-from kgservice.index.selection import Best
-from kgservice.similarity import Metric, similarity
+from kgservice.index.rounding import Rounded
+from kgservice.index.selection import Floats, Ints, Survivors, best_of
+from kgservice.similarity import Metric
 
 TILE = 65_536
-"""Candidates scored at once."""
+"""Candidates scored at once, at most."""
+SCORES = 1 << 20
+"""Scores at once: what a processor's cache holds."""
+LEAST = 4_096
+"""Candidates at once, however many questions: fewer make slow products."""
+TOGETHER = 256
+"""Questions at once: more gain nothing."""
 
 
 class ExactIndex:
-    """Every candidate is scored; ties go to the smaller id.
+    """Every candidate is scored; ties go to the smaller id. A score depends on question and candidate alone.
 
     Args:
-        vectors: float32 or float16 `[n, d]`; kept, not copied. Half precision is widened tile by tile.
+        vectors: float32 or float16 `[n, d]`; kept, not copied. Float32 is kept in bfloat16 beside, where that is fast, from the
+            first search on.
         metric: "ip" or "l2".
     """
 
@@ -33,45 +46,96 @@ class ExactIndex:
     def __len__(self) -> int:
         return len(self._vectors)
 
+    @cached_property
+    def _rounded(self) -> Rounded:
+        return Rounded.of(self._vectors, self._metric)
+
     def search(
         self,
         vectors: Tensor,
         k: int,
         exclude: Ragged | None = None,
         allow: npt.NDArray[np.bool_] | None = None,
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    ) -> tuple[Ints, Floats]:
         """See `Searcher.search`."""
-        candidates, ids, barred = self._vectors, None, None
+        found, scores = np.full((len(vectors), k), -1, np.int32), np.full((len(vectors), k), -np.inf, np.float32)
+        if not k or not len(self):
+            return found, scores
+        candidates, ids, barred = self._rounded, None, None
         if allow is not None:
             ids = np.flatnonzero(allow)
             if len(ids) > len(allow) // 2:  # cheaper to score the few others too than to copy the many
                 ids, barred = None, torch.from_numpy(~allow)
             else:
-                candidates = candidates[torch.from_numpy(ids)]
+                candidates = candidates.take(torch.from_numpy(ids))
                 exclude = _renumber(exclude, ids) if exclude is not None else None
         with torch.inference_mode():
-            values, places = self._tiles(vectors, candidates, k, exclude, barred)
-        found = places.astype(np.int32)
-        if ids is not None and len(ids):
-            found = np.where(places >= 0, ids[places], -1).astype(np.int32)
-        return found, values
+            for start in range(0, len(vectors), TOGETHER):
+                some = slice(start, start + TOGETHER)
+                hidden = None if exclude is None else exclude.take(np.arange(len(vectors))[some])
+                found[some], scores[some] = self._best(vectors[some], candidates, k, hidden, barred, ids)
+        return found, scores
 
-    def _tiles(
-        self, vectors: Tensor, candidates: Tensor, k: int, exclude: Ragged | None, barred: Tensor | None
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        best = Best(len(vectors), k)
-        rows = torch.from_numpy(exclude.rows()) if exclude is not None else None
-        hidden = torch.from_numpy(exclude.values.astype(np.int64)) if exclude is not None else None
-        for start in range(0, len(candidates), TILE):
-            tile = candidates[start : start + TILE].to(vectors.dtype)
-            scores = similarity(vectors, tile, self._metric).float().cpu()
+    def _best(
+        self,
+        vectors: Tensor,
+        candidates: Rounded,
+        k: int,
+        exclude: Ragged | None,
+        barred: Tensor | None,
+        ids: npt.NDArray[np.int64] | None,
+    ) -> tuple[Ints, Floats]:
+        questions, doubt = candidates.questions(vectors)
+        survivors = Survivors(k, doubt)
+        rows = hidden = None
+        if exclude is not None and len(exclude.values):
+            rows, hidden = torch.from_numpy(exclude.rows()), torch.from_numpy(exclude.values.astype(np.int64))
+        width = min(TILE, max(LEAST, SCORES // max(len(vectors), 1)))
+        for start in range(0, len(candidates), width):
+            stop = min(start + width, len(candidates))
+            scores = candidates.scores(questions, start, stop)
             if rows is not None and hidden is not None:
-                inside = (hidden >= start) & (hidden < start + len(tile))
-                scores[rows[inside], hidden[inside] - start] = -torch.inf
+                if stop - start == len(candidates):
+                    scores[rows, hidden] = -torch.inf
+                else:
+                    inside = (hidden >= start) & (hidden < stop)
+                    scores[rows[inside], hidden[inside] - start] = -torch.inf
             if barred is not None:
-                scores.masked_fill_(barred[start : start + len(tile)], -torch.inf)
-            best.push(scores, start)
-        return best.sorted()
+                scores.masked_fill_(barred[start:stop], -torch.inf)
+            survivors.push(scores, start)
+        queries = np.ascontiguousarray(vectors.float().cpu().numpy())
+        values, places = survivors.best(queries, lambda places: self._rows(places, ids), self._metric)
+        for row in np.flatnonzero(survivors.lost).tolist():
+            open = np.ones(len(candidates), bool) if barred is None else ~barred.numpy()
+            if exclude is not None:
+                open[exclude[row]] = False
+            values[row], places[row] = self._scan(queries[row : row + 1], np.flatnonzero(open).astype(np.int32), k, ids)
+        if ids is not None and len(ids):
+            places = np.where(places >= 0, ids[places], -1).astype(np.int32)
+        return places, values
+
+    def _scan(self, query: Floats, places: Ints, k: int, ids: npt.NDArray[np.int64] | None) -> tuple[Floats, Ints]:
+        """One question, all of whose candidates must be scored: too many are nearly the same, or numbers are too large."""
+        best = np.empty(0, np.int32)
+        for start in range(0, len(places), TILE):
+            best = np.sort(np.concatenate([best, places[start : start + TILE]]))
+            offset = np.array([0, len(best)])
+            values, found = best_of(query, lambda places: self._rows(places, ids), best, offset, k, self._metric)
+            best = found[0][found[0] >= 0]
+        return (values[0], found[0]) if len(places) else (np.full(k, -np.inf, np.float32), np.full(k, -1, np.int32))
+
+    def _rows(self, places: Ints, ids: npt.NDArray[np.int64] | None) -> tuple[Floats, Ints]:
+        """Float32 vectors that hold those of some candidates, and where each stands."""
+        wanted = places if ids is None else ids[places].astype(np.int32)
+        if (
+            self._vectors.dtype == torch.float32
+            and self._vectors.device.type == "cpu"
+            and self._vectors.is_contiguous()
+        ):
+            return self._vectors.numpy(), wanted
+        held, at = np.unique(wanted, return_inverse=True)
+        rows = self._vectors[torch.from_numpy(held).to(self._vectors.device, torch.int64)]
+        return np.ascontiguousarray(rows.float().cpu().numpy()), at.astype(np.int32)
 
     def save(self, path: Path) -> None:
         """See `Index.save`."""

@@ -122,6 +122,13 @@ class ServedModel:
         """The spread of an entity over the median one's; None where the model keeps none, or has not learnt it."""
         return float(self.spread[entity]) if self.spread is not None and entity < len(self.spread) else None
 
+    def uncertainties(self, entities: npt.NDArray[np.int32]) -> npt.NDArray[np.float32] | None:
+        """The same of many, NaN where the model has not learnt one."""
+        if self.spread is None:
+            return None
+        learnt = (entities >= 0) & (entities < len(self.spread))
+        return np.where(learnt, self.spread[np.where(learnt, entities, 0)], np.float32(np.nan))
+
     def grown(self, added: AddedRows, graph: KnowledgeGraph) -> ServedModel:
         """This model, as it was learnt, with entities added behind.
 

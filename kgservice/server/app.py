@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import gc
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import anyio.to_thread
@@ -21,6 +22,7 @@ from kgservice.resources import share
 from kgservice.server import documentation, logs, problems, tools
 from kgservice.server.access import RATE_HEADERS, Gate
 from kgservice.server.console import console
+from kgservice.server.direct import Direct
 from kgservice.server.envelope import Envelope
 from kgservice.server.holder import EngineHolder
 from kgservice.server.pages import pages
@@ -101,6 +103,7 @@ def create_app(engine: Engine | EngineHolder, settings: ServerSettings) -> FastA
     app.add_exception_handler(KGServiceError, problems.on_error)
     app.add_exception_handler(RequestValidationError, problems.on_invalid_request)
     app.add_exception_handler(HTTPException, problems.on_http_exception)
+    app.add_middleware(Direct, service=service, route=questions.COMPLETE)
     app.add_middleware(Gate, access=service.access)
     if settings.cors_origins:
         app.add_middleware(
@@ -127,9 +130,9 @@ def create_app(engine: Engine | EngineHolder, settings: ServerSettings) -> FastA
     return app
 
 
-def open_app(settings: ServerSettings) -> FastAPI:
-    """The application over the release that the settings name."""
-    return create_app(EngineHolder(ReleaseStore(settings.home / "releases"), settings.release), settings)
+def open_app(settings: ServerSettings, opened: Callable[[], object] | None = None) -> FastAPI:
+    """The application over the release that the settings name; `opened` is called when another one serves."""
+    return create_app(EngineHolder(ReleaseStore(settings.home / "releases"), settings.release, opened=opened), settings)
 
 
 def open_worker() -> FastAPI:
@@ -140,7 +143,14 @@ def open_worker() -> FastAPI:
 
     # Where cores are shared, two threads wait for each other for longer than a product of a small graph takes.
     torch.set_num_threads(settings.compute_threads)
-    return open_app(settings)
+    return open_app(settings, _settle)
+
+
+def _settle() -> None:
+    """Have the garbage collector look no more at what stays: to look at all of it stops every answer for a third of a second."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 @contextlib.asynccontextmanager

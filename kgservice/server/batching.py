@@ -13,8 +13,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import orjson
-
 from kgservice.answers import Question
 from kgservice.engine import Engine
 from kgservice.errors import KGServiceError
@@ -36,6 +34,19 @@ class Terms:
     model: str | None
     fuse: bool
     language: str
+
+    def ask(self, questions: Sequence[Question]) -> list[bytes]:
+        """The answers, each as JSON."""
+        return self.engine.complete_written(
+            questions,
+            k=self.k,
+            types=self.types,
+            filters=self.filters,
+            exclude_known=self.exclude_known,
+            model=self.model,
+            fuse=self.fuse,
+            language=self.language,
+        )
 
 
 @dataclass
@@ -127,23 +138,10 @@ class Batches:
 
 def _complete(terms: Terms, questions: Sequence[Question]) -> list[bytes | Exception]:
     try:
-        return list(map(orjson.dumps, _ask(terms, questions)))
+        return list(terms.ask(questions))
     except KGServiceError as error:
         if len(questions) == 1:
             return [error]
     # One of them cannot be answered: by halves, so that the others are.
     half = len(questions) // 2
     return [*_complete(terms, questions[:half]), *_complete(terms, questions[half:])]
-
-
-def _ask(terms: Terms, questions: Sequence[Question]) -> Sequence[object]:
-    return terms.engine.complete(
-        questions,
-        k=terms.k,
-        types=terms.types,
-        filters=terms.filters,
-        exclude_known=terms.exclude_known,
-        model=terms.model,
-        fuse=terms.fuse,
-        language=terms.language,
-    )

@@ -42,12 +42,18 @@ class EngineHolder:
         store: where releases lie, and the journal of what is put and erased beside them.
         pinned: a release id to serve whatever CURRENT says.
         open_engine: verifies and opens a release.
+        opened: called when another release serves, and before anything else is done.
     """
 
     def __init__(
-        self, store: ReleaseStore, pinned: str | None = None, *, open_engine: Callable[[Release], Engine] | None = None
+        self,
+        store: ReleaseStore,
+        pinned: str | None = None,
+        *,
+        open_engine: Callable[[Release], Engine] | None = None,
+        opened: Callable[[], object] | None = None,
     ) -> None:
-        self.store, self.pinned = store, pinned
+        self.store, self.pinned, self._opened = store, pinned, opened
         self._open = open_engine or _open
         self._engine: Engine | None = None
         self._tried: Stamp | None = None
@@ -162,6 +168,8 @@ class EngineHolder:
                 return False
             former, self._engine = self.serving, engine
             logger.info("release %s serves, models %s; before: %s", engine.release.id, engine.release.models, former)
+            if self._opened is not None:
+                self._opened()
             return True
 
     def _revise(self) -> bool:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import orjson
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
-from pydantic import (
-    TypeAdapter,
-    ValidationError,
-)
 
 from kgservice.server.problems import RequestProblem
 
@@ -56,13 +51,6 @@ class JsonRoute(APIRoute):
                         {"Accept-Post": expected},
                     )
             request = JsonRequest(request.scope, request.receive)
-            if self.operation_id in SHORT_CUTS:
-                adapter, answer = SHORT_CUTS[self.operation_id]
-                body = None
-                with contextlib.suppress(orjson.JSONDecodeError, ValidationError):
-                    body = adapter.validate_python(orjson.loads(await request.body()))
-                if body is not None:
-                    return await answer(body, request)
             return await handler(request)
 
         return handle
@@ -73,8 +61,3 @@ Answering = Callable[[Request], Coroutine[Any, Any, Response]]
 
 OTHER_FORMS: dict[str, dict[str, Answering]] = {}
 """By operation id and media type: who answers a body that is no JSON document. Route modules add theirs."""
-
-
-SHORT_CUTS: dict[str, tuple[TypeAdapter[Any], Callable[[Any, Request], Coroutine[Any, Any, Response]]]] = {}
-"""By operation id: how a sound body is read and answered without FastAPI's solving of dependencies, which takes as long as the
-answer; what is not sound goes its way, and is explained."""

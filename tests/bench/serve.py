@@ -1,7 +1,7 @@
 """The service under load, beside a bare FastAPI answer of the same size and FAISS alone on the same vectors.
 
 Single questions, more than ten thousand distinct ones, are sent by wrk from 32 to 512 connections; many at once by one client.
-The bare answer is a FastAPI route that gives one real answer, written anew by the same serialiser for every request, under the
+Then a server that lets few wait is asked by more than it takes, and its memory watched. The bare answer is a FastAPI route that gives one real answer, written anew by the same serialiser for every request, under the
 same server with as many processes. Run it with `make bench-serve`; it takes wrk and a release (`make demo`).
 """
 
@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,7 +36,10 @@ from tests.bench import machine
 
 K = 10
 DISTINCT = 12_000
+JSON = {"Content-Type": "application/json"}
 CONNECTIONS = (32, 128, 512)
+FEW_WAITING = 64
+"""Requests that may wait in the server that is asked for too much."""
 HERE = Path(__file__).resolve().parent
 
 
@@ -74,8 +78,8 @@ def serving(command: list[str], environ: dict[str, str]) -> Iterator[tuple[str, 
             process.wait(60)
 
 
-def wrk(address: str, bodies: Path, connections: int, seconds: int) -> dict[str, Any]:
-    """What wrk measures, in requests a second and milliseconds."""
+def wrk(address: str, bodies: Path, connections: int, seconds: int, *, statuses: bool = False) -> dict[str, Any]:
+    """What wrk measures, in requests a second and milliseconds; counts answers by status, which costs it some speed."""
     command = [
         "wrk",
         "-t1",
@@ -87,9 +91,12 @@ def wrk(address: str, bodies: Path, connections: int, seconds: int) -> dict[str,
         str(HERE / "serve.lua"),
         address,
     ]
-    done = subprocess.run([*command, "--", str(bodies)], capture_output=True, text=True, check=True)
+    command += ["--", str(bodies), *["statuses"] * statuses]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     line = next(line for line in done.stdout.splitlines() if line.startswith("JSON "))
     found: dict[str, Any] = json.loads(line.removeprefix("JSON "))
+    if not statuses:
+        found = {key: found[key] for key in found if key not in ("answered", "overloaded", "told_when")}
     figures = {"connections": connections, "requests_per_s": round(found["requests"] / found["seconds"], 1), **found}
     print(figures, file=sys.stderr, flush=True)
     return figures
@@ -104,7 +111,7 @@ def bulk(address: str, asked: list[dict[str, Any]], model: str | None, seconds: 
         until = time.perf_counter() + seconds
         while time.perf_counter() < until or len(times) < 3:
             started = time.perf_counter()
-            answer = client.post("/v1/complete", content=body, headers={"Content-Type": "application/json"})
+            answer = client.post("/v1/complete", content=body, headers=JSON)
             times.append(time.perf_counter() - started)
             assert answer.status_code == 200, answer.text[:500]
     return {"requests": len(times), "questions_per_s": round(len(rows) / float(np.median(times)), 1)}
@@ -145,6 +152,36 @@ def resident_mib(process: subprocess.Popen[bytes]) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
+def overloaded(environ: dict[str, str], bodies: Path, seconds: int, soak: int) -> dict[str, Any]:
+    """A server that lets few wait, asked from ever more connections, at last for long; its memory every second of that."""
+    environ = {**environ, "KGSERVICE_MAX_WAITING": str(FEW_WAITING)}
+    memory: list[float] = []
+    with serving([sys.executable, "-m", "kgservice", "serve"], environ) as (address, process):
+        wrk(address, bodies, 32, 4)
+        runs = [wrk(address, bodies, connections, seconds, statuses=True) for connections in CONNECTIONS]
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(1):
+                memory.append(round(resident_mib(process), 1))
+
+        watching = threading.Thread(target=watch)
+        watching.start()
+        long = wrk(address, bodies, CONNECTIONS[-1], soak, statuses=True)
+        over.set()
+        watching.join()
+        after = httpx.post(
+            f"{address}/v1/complete", content=bodies.open("rb").readline(), headers=JSON, trust_env=False, timeout=30
+        )
+    return {
+        "max_waiting": FEW_WAITING,
+        "service": runs,
+        "long": long,
+        "resident_mib_each_second": memory,
+        "answers_afterwards": after.status_code == 200,
+    }
+
+
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -152,6 +189,7 @@ def main() -> None:
     parser.add_argument("--model", help="that is asked; by default the release's choice for each question")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seconds", type=int, default=8, help="of each measurement")
+    parser.add_argument("--soak", type=int, default=60, help="seconds of asking for too much")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "serve.json")
     given = parser.parse_args()
     if shutil.which("wrk") is None:
@@ -180,11 +218,13 @@ def main() -> None:
             found["service"] = [wrk(address, bodies, connections, given.seconds) for connections in CONNECTIONS]
             found["resident_mib"] = {"before": round(before, 1), "after": round(resident_mib(process), 1)}
             found["bulk"] = bulk(address, asked, given.model, given.seconds)
+        found["overload"] = overloaded(common, bodies, given.seconds, given.soak)
     found["faiss"] = faiss_alone(engine, asked, given.model, given.seconds)
     found["of_bare"] = round(found["service"][0]["requests_per_s"] / found["bare"]["requests_per_s"], 3)
     found["of_faiss"] = round(found["bulk"]["questions_per_s"] / found["faiss"]["questions_per_s"], 3)
     about = {"when": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "machine": machine.machine(), "code": machine.code()}
     about["versions"] = machine.versions("fastapi", "uvicorn", "orjson", "torch", "faiss-cpu")
+    about["command"] = "make bench-serve" + "".join(f" {word}" for word in sys.argv[1:] if "/" not in word)
     about["release"] = {"id": engine.release.id, "graph": engine.graph.content_hash}
     machine.write_result(given.out, {**about, **found})
     print(json.dumps(found, indent=1))

@@ -10,17 +10,19 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Request, Response
 from fastapi.openapi.models import Example
 from pydantic import TypeAdapter
+from starlette.routing import BaseRoute
 
 from kgservice.answers import Answer, Verdict
 from kgservice.engine import Engine
 from kgservice.server.batching import Terms
 from kgservice.server.bodies import ClassifyBody, ClassifyMany, ClassifyOne, CompleteBody, CompleteMany, CompleteOne
+from kgservice.server.direct import together
 from kgservice.server.documentation import responses
 from kgservice.server.fields import filters_of
-from kgservice.server.json_routes import OTHER_FORMS, SHORT_CUTS, JsonRoute
-from kgservice.server.lines import NDJSON, Lines, Row, answer_lines, answer_many
+from kgservice.server.json_routes import OTHER_FORMS, JsonRoute
+from kgservice.server.lines import NDJSON, Lines, Row, answer_lines, answer_many, wanted
 from kgservice.server.schemas import Answers, Verdicts
-from kgservice.server.service import ServiceOf, json_response, service_of
+from kgservice.server.service import ServiceOf, json_response
 
 router = APIRouter(prefix="/v1", tags=["questions"], route_class=JsonRoute)
 
@@ -158,7 +160,7 @@ _CLASSIFY_EXAMPLES: dict[str, Example] = {
     ),
 )
 async def complete(
-    body: Annotated[CompleteBody, Body(openapi_examples=_COMPLETE_EXAMPLES)], request: Request
+    body: Annotated[CompleteBody, Body(openapi_examples=_COMPLETE_EXAMPLES)], request: Request, service: ServiceOf
 ) -> Response:
     """Leave out exactly one of `subject`, `relation`, `object` and a qualifier's `value`.
 
@@ -174,24 +176,18 @@ async def complete(
     Candidates that the graph states already are left out unless `exclude_known` is false. Where one question of many
     cannot be answered, none is, and the problem says which name is unknown.
     """
-    return await _complete(body, request)
-
-
-async def _complete(body: CompleteOne | CompleteMany, request: Request) -> Response:
-    service = service_of(request)
-    engine = service.engine
-    options = _complete_options(body)
+    terms = Terms(service.engine, **_complete_options(body))
     if isinstance(body, CompleteMany):
         service.check_size("questions", len(body.questions), body.k)
         questions = [question.question() for question in body.questions]
+        if wanted(request) is None:
+            return json_response(await service.workers.run(lambda: together(terms.ask(questions))))
+        options = _complete_options(body)
         return await answer_many(
-            COMPLETE_LINES, request, service, lambda: engine.complete(questions, **options), Answers
+            COMPLETE_LINES, request, service, lambda: terms.engine.complete(questions, **options), Answers
         )
     service.check_size("questions", 1, body.k)
-    return json_response(await service.batches.ask(Terms(engine, **options), body.question()))
-
-
-SHORT_CUTS["complete"] = TypeAdapter(CompleteBody), _complete
+    return json_response(await service.batches.ask(terms, body.question()))
 
 
 @router.post(
@@ -228,3 +224,5 @@ async def classify(
 
 OTHER_FORMS["complete"] = {NDJSON: partial(answer_lines, COMPLETE_LINES)}
 OTHER_FORMS["classify"] = {NDJSON: partial(answer_lines, CLASSIFY_LINES)}
+
+COMPLETE: BaseRoute = next(route for route in router.routes if getattr(route, "operation_id", None) == "complete")

@@ -1,0 +1,154 @@
+"""Answers of one model to many questions, in columns: as the dataclasses that people program with, or written at once as JSON.
+
+A server writes answers and reads none: to make ten dataclasses a question and then look into each costs more than to find them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from kgservice.answers import Answer, Candidate, Named, QualifierView
+from kgservice.graph.views import Views
+
+Echo = tuple[Named | None, Named | None, Named | None]
+
+
+class Answers(Protocol):
+    """Answers to some questions, in their order."""
+
+    def answers(self) -> list[Answer]:
+        """As dataclasses."""
+        ...
+
+    def written(self) -> list[bytes]:
+        """Each as JSON, the same as `orjson.dumps` of its dataclass."""
+        ...
+
+
+@dataclass(frozen=True)
+class Made:
+    """Answers that are dataclasses already."""
+
+    made: Sequence[Answer]
+
+    def answers(self) -> list[Answer]:
+        """See `Answers.answers`."""
+        return list(self.made)
+
+    def written(self) -> list[bytes]:
+        """See `Answers.written`."""
+        return list(map(orjson.dumps, self.made))
+
+
+@dataclass(frozen=True)
+class Filled:
+    """Candidates for the hole of each of `b` questions, the best first.
+
+    Attributes:
+        release, model, exact, population: as in `Answer`, the same for all.
+        echo, pairs: each question, as it is shown.
+        relations: whether relations fill the hole, not entities.
+        ids: int32 `[b, k]`, -1 behind the last.
+        scores: float32 `[b, k]`.
+        probability: float64 `[b, k]`; None where the model is not calibrated.
+        known: bool `[b, k]`.
+        uncertainty: float32 `[b, k]`, NaN where an entity has none; None where the model keeps none.
+        views, language: how names are shown.
+    """
+
+    release: str
+    model: str
+    exact: bool
+    population: str | None
+    echo: Sequence[Echo]
+    pairs: Sequence[list[QualifierView]]
+    relations: bool
+    ids: npt.NDArray[np.int32]
+    scores: npt.NDArray[np.float32]
+    probability: npt.NDArray[np.float64] | None
+    known: npt.NDArray[np.bool_]
+    uncertainty: npt.NDArray[np.float32] | None
+    views: Views
+    language: str
+
+    def answers(self) -> list[Answer]:
+        """See `Answers.answers`."""
+        found = self.ids >= 0
+        name_of = self.views.relations if self.relations else self.views.entities
+        named = name_of(self.ids[found], self.language, describe=True)
+        # As lists: to take numbers out of arrays one by one costs more than all the rest.
+        columns: list[Iterable[object]] = [
+            self.scores[found].tolist(),
+            self._listed(self.probability, self.known, found),
+        ]
+        columns += [self._ranks(found), self.known[found].tolist(), self._listed(self.uncertainty, None, found)]
+        made = [
+            Candidate(name.id, name.label, name.description, *rest)
+            for name, *rest in zip(named, *columns, strict=False)
+        ]
+        return [
+            Answer(self.release, self.model, *echo, pairs, self.exact, self.population, made[first:last])
+            for echo, pairs, first, last in self._rows(found)
+        ]
+
+    def written(self) -> list[bytes]:
+        """See `Answers.written`."""
+        found = self.ids >= 0
+        begun = self.views.begun(self.relations, self.ids[found], self.language)
+        columns = [_written(self.scores[found]), self._written(self.probability, self.known, found)]
+        columns += [map(b"%d".__mod__, self._ranks(found)), [_BOOL[one] for one in self.known[found].tolist()]]
+        columns += [self._written(self.uncertainty, None, found)]
+        made = list(map(_CANDIDATE.__mod__, zip(begun, *columns, strict=False)))
+        head = b'{"release":%b,"model":%b,' % (orjson.dumps(self.release), orjson.dumps(self.model))
+        same = b'"exact":%b,"population":%b,"candidates":[' % (_BOOL[self.exact], orjson.dumps(self.population))
+        return [
+            b'%b"subject":%b,"relation":%b,"object":%b,"qualifiers":%b,%b%b],"estimate":null}'
+            % (head, *map(orjson.dumps, echo), orjson.dumps(pairs), same, b",".join(made[first:last]))
+            for echo, pairs, first, last in self._rows(found)
+        ]
+
+    def _rows(self, found: npt.NDArray[np.bool_]) -> Iterable[tuple[Echo, list[QualifierView], int, int]]:
+        """Each question, and where its candidates begin and end among all."""
+        ends = np.cumsum(found.sum(axis=1)).tolist()
+        return zip(self.echo, self.pairs, [0, *ends], ends, strict=False)
+
+    def _ranks(self, found: npt.NDArray[np.bool_]) -> list[int]:
+        ranks: list[int] = (np.nonzero(found)[1] + 1).tolist()
+        return ranks
+
+    @staticmethod
+    def _listed(
+        column: npt.NDArray[np.floating] | None, hidden: npt.NDArray[np.bool_] | None, found: npt.NDArray[np.bool_]
+    ) -> Iterable[float | None]:
+        """The numbers of what was found; None for those that are hidden, or are none."""
+        if column is None:
+            return repeat(None)
+        none = np.isnan(column) if hidden is None else hidden
+        return np.where(none, None, column.astype(np.float64))[found].tolist()  # type: ignore[no-any-return, call-overload]
+
+    @staticmethod
+    def _written(
+        column: npt.NDArray[np.floating] | None, hidden: npt.NDArray[np.bool_] | None, found: npt.NDArray[np.bool_]
+    ) -> Iterable[bytes]:
+        """The same as JSON."""
+        if column is None:
+            return repeat(b"null")
+        return _written(column[found] if hidden is None else np.where(hidden, np.nan, column)[found])
+
+
+_BOOL = {False: b"false", True: b"true"}
+_CANDIDATE = b'%b,"score":%b,"probability":%b,"rank":%b,"known":%b,"uncertainty":%b}'
+
+
+def _written(numbers: npt.NDArray[np.floating]) -> list[bytes]:
+    """Each number as JSON, null for what is none."""
+    if not len(numbers):
+        return []
+    return orjson.dumps(numbers.astype(np.float64), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
