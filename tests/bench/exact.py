@@ -1,8 +1,8 @@
 """Exhaustive search beside FAISS Flat on the same vectors: speed one at a time and in batches, and whether the ids are right.
 
 A million vectors of 128 numbers in clusters, a tenth of them nearly the same as others; inner products; the best ten. FAISS has
-its product of matrices switched on. Ids are compared with FAISS's on ten thousand questions; where the two differ, exact arithmetic
-says who is right. Run it with `make bench-exact`.
+its product of matrices switched on. Ids are compared with FAISS's on ten thousand questions; where the two differ, arithmetic in
+fractions says who is right. Run it with `make bench-exact`.
 """
 
 from __future__ import annotations

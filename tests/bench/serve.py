@@ -1,8 +1,9 @@
 """The service under load, beside a bare FastAPI answer of the same size and FAISS alone on the same vectors.
 
 Single questions, more than ten thousand distinct ones, are sent by wrk from 32 to 512 connections; many at once by one client.
-Then a server that lets few wait is asked by more than it takes, and its memory watched. The bare answer is a FastAPI route that gives one real answer, written anew by the same serialiser for every request, under the
-same server with as many processes. Run it with `make bench-serve`; it takes wrk and a release (`make demo`).
+Then a server that lets few wait is asked by more than it takes, and its memory watched. The bare answer is a FastAPI route that
+gives one real answer, written anew by the same serialiser for every request, under the same server with as many processes. Run it
+with `make bench-serve`; it takes wrk and a release (`make demo`).
 """
 
 from __future__ import annotations
