@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import doctest
+import importlib.util
+import json
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -620,6 +624,33 @@ class TestDocumentation:
             doctest.testfile(str(self.PAGE), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE).failed
             == 0
         )
+
+    def test_pictures_show_what_was_read_and_keep_no_image(self) -> None:
+        """`tools/read.py` draws a flag from the words of its caption."""
+        root = self.PAGE.parent.parent
+        spec = importlib.util.spec_from_file_location("read", root / "tools" / "read.py")
+        assert spec is not None
+        assert spec.loader is not None
+        read = importlib.util.module_from_spec(spec)
+        sys.modules["read"] = read
+        spec.loader.exec_module(read)
+        captions = {}
+        for line in (root / "data" / "world" / "flags.jsonl").read_text(encoding="utf-8").splitlines():
+            one = json.loads(line)
+            captions[one["entity"]] = one["text"]
+        for example in read.EXAMPLES:
+            drawn = ElementTree.parse(self.PAGE.parent / "context" / f"{example.file}.svg")
+            assert not drawn.findall(".//{*}image")
+            said = " ".join(text.text or "" for text in drawn.iter("{http://www.w3.org/2000/svg}text"))
+            assert f"[image] {captions[example.subject][:40]}" in said
+        stripes = [
+            box.get("fill") for box in read.flag("three vertical stripes blue white light blue, wide", 0, 0)[:-1]
+        ]
+        assert stripes == [read.INK[colour] for colour in ("blue", "white", "light blue")]
+        japan = [
+            (part.tag, part.get("fill")) for part in read.flag("plain white ground, red disc in the middle", 0, 0)
+        ][:-1]
+        assert japan == [("rect", read.INK["white"]), ("circle", read.INK["red"])]
 
     def test_its_contexts_are_those_of_the_sample_graph(self, release_store: ReleaseStore) -> None:
         graph = release_store.get().graph
