@@ -18,7 +18,6 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from scipy.stats import spearmanr
 
 from kgservice import datasets
@@ -125,9 +124,9 @@ def measure(name: str, graph: KnowledgeGraph, entities: int, seeds: int) -> dict
 
 def trained(settings: ModelSettings, graph: KnowledgeGraph, seed: int) -> VectorScorer:
     """A model of the graph, the same each time for a seed."""
-    torch.manual_seed(seed)
+    settings = settings.model_copy(update={"training": settings.training.model_copy(update={"seed": seed})})
     scorer = build(settings, n=graph.n, r=graph.r)
-    fit(scorer, graph, settings.training.model_copy(update={"seed": seed}))
+    fit(scorer, graph, settings.training)
     return scorer.eval()
 
 
