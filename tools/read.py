@@ -78,7 +78,8 @@ def picture(example: Example, graph: KnowledgeGraph, scorer: ContextScorer) -> s
     """An SVG document: the flag in words and drawn from them, every part that was read with its worth, and the answers."""
     subject, goal = (graph.entities.id(BASE + name) for name in (example.subject, example.object))
     relation = graph.relations.id(BASE + example.relation)
-    asked = QueryBatch(Slot.OBJECT, *(np.array([id], np.int32) for id in (subject, relation, goal)))
+    hole, anchor, link = (np.array([id], np.int32) for id in (goal, subject, relation))
+    asked = QueryBatch(Slot.OBJECT, anchor, link, hole)
     read = read_for(scorer, asked, np.array([goal]))[0]
     labels = graph.texts.labels(np.arange(graph.n), "en")
     how = graph.relation_texts.labels([relation], "en")[0] or example.relation
