@@ -29,7 +29,10 @@ cards: $(READY)  ## regenerate models/*.md from committed results
 
 test-postgresql: $(READY)  ## what the service keeps, over a PostgreSQL server of its own
 	$(BIN)/pip install --quiet 'psycopg[binary]>=3.2'
-	tools/with_postgresql.sh $(BIN)/pytest tests/test_database.py tests/test_jobs.py -k postgresql
+	tools/with_postgresql.sh $(BIN)/pytest tests/test_database.py tests/test_jobs.py tests/test_reviews.py -k postgresql
+
+test-cluster: $(READY)  ## enrichment on a Ray cluster of two nodes on this machine
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/cluster
 
 test-milvus: $(READY)  ## the index contract over a Milvus server, in an environment of its own: it brings another FAISS
 	$(PYTHON) -m venv .venv-milvus && .venv-milvus/bin/pip install --quiet milvus-lite pymilvus
@@ -103,8 +106,8 @@ bench-serve: $(READY)  ## the service under load, beside a bare FastAPI answer a
 bench-exact: $(READY)  ## exhaustive search over a million vectors, beside FAISS Flat
 	$(BIN)/python -m tests.bench.exact
 
-bench-enrich: $(READY)  ## missing links found again, wrong ones found, a reviewer who knows the truth, speed
-	$(BIN)/python -m tests.bench.enrich
+bench-enrich: .venv-bench/.ready  ## missing links found again, wrong ones found, a reviewer, speed, beside PyKEEN, a million entities
+	.venv-bench/bin/python -m tests.bench.enrich
 
 bench-names: $(READY)  ## names in ten languages, WikiKGE-10: published systems, votes and a combiner
 	$(BIN)/python -m tests.bench.names_wikikge

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ from kgservice.errors import InputError
 from kgservice.graph import KnowledgeGraph
 from kgservice.release import ReleaseStore
 from kgservice.store.database import open_database
-from kgservice.store.reviews import Reviews, UnknownReview
+from kgservice.store.reviews import REVIEWS, Reviews, UnknownReview
 
 
 def _table(probability: np.ndarray, relations: int = 4) -> pa.Table:
@@ -39,9 +41,17 @@ def _table(probability: np.ndarray, relations: int = 4) -> pa.Table:
     )
 
 
-@pytest.fixture
-def reviews(tmp_path: Path) -> Reviews:
-    return Reviews(open_database(tmp_path))
+@pytest.fixture(params=["sqlite", "postgresql"])
+def reviews(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reviews]:
+    """Over SQLite, and over PostgreSQL where an address of one is given."""
+    url = os.environ.get("KGSERVICE_TEST_DATABASE_URL")
+    if request.param == "postgresql" and not url:
+        pytest.skip("KGSERVICE_TEST_DATABASE_URL names no PostgreSQL database")
+    engine = open_database(tmp_path, url if request.param == "postgresql" else None)
+    with engine.begin() as connection:
+        connection.execute(REVIEWS.delete())
+    yield Reviews(engine)
+    engine.dispose()
 
 
 def _judge(reviews: Reviews, table: pa.Table, truth: dict[str, bool], count: int, audit: float, seed: int = 0) -> None:

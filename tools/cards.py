@@ -7,6 +7,8 @@ and the figures in README and `docs/types.md`.
 from __future__ import annotations
 
 import json
+import math
+import re
 import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,6 +38,8 @@ def main(arguments: list[str]) -> int:
         (ROOT / "docs" / "types.md", marked("docs/types.md", types_measured())),
         (ROOT / "docs" / "names.md", marked("docs/names.md", named())),
         (ROOT / "docs" / "search.md", marked("docs/search.md", searched())),
+        (ROOT / "docs" / "enrichment.md", marked("docs/enrichment.md", enriched())),
+        (ROOT / "docs" / "scaling.md", marked("docs/scaling.md", scaled())),
     )
     for path, text in pages:
         if "--check" in arguments:
@@ -96,6 +100,133 @@ def searched() -> Iterator[str]:
         yield from absent()
     if (RESULTS / "search.json").exists():
         yield from million_names()
+
+
+def enriched() -> Iterator[str]:
+    """What `make bench-enrich` found."""
+    record = _result("enrich")
+    for name, found in record["data"].items():
+        if "links" in found:
+            yield from recovered(name, found["links"])
+    for name, found in record["data"].items():
+        if "errors" in found:
+            wrong = found["errors"]
+            yield (
+                f"\n{name}, {wrong['wrong']:,} of {wrong['statements']:,} training statements with one end exchanged for another "
+                f"that their relation has elsewhere: AUC {wrong['auc']:.3f}, precision among the first twentieth "
+                f"{wrong['precision_at_5_percent']:.3f}; by raw score AUC {wrong['raw_score_auc']:.3f}."
+            )
+    yield from speeds(record)
+
+
+def recovered(name: str, found: Mapping[str, Any]) -> Iterator[str]:
+    """A graph whose removed statements were looked for."""
+    models = ", ".join(
+        f"{kind['scorer']} of {kind['width']} reals, {kind['epochs']} epochs" for kind in found["models"].values()
+    )
+    yield f"\n{name}, {found['removed']:,} of {found['statements']:,} statements removed ({models}):"
+    rows = {}
+    for one in found["targets"]:
+        groups = [row for row in one["groups"] if row["links"] >= LARGE]
+        told = "; ".join(
+            f"{row['group'].rpartition('/')[2]} {row['links']:,}: {row['precision']:.2f}" for row in groups
+        )
+        off = [abs(row["precision"] - max(one["asked"], row["expected"])) for row in groups]
+        luck = [1.96 * math.sqrt(row["expected"] * (1 - row["expected"]) / row["links"]) for row in groups]
+        rows[f"{one['asked']}"] = (
+            f"{one['links']:,}", _share(one["precision"]), _share(one["recall"]), _share(one["raw_score_precision"]),
+            str(one["relations_abstained"]), f"{sum(miss <= TOLERANCE for miss in off)} of {len(off)}",
+            f"{sum(miss <= TOLERANCE + by for miss, by in zip(off, luck, strict=True))} of {len(off)}", told or "none",
+        )  # fmt: skip
+    columns = (
+        "links",
+        "precision found",
+        "recall",
+        "by raw score",
+        "relations that abstain",
+        "within 0.03",
+        "and luck",
+    )
+    yield from _table((*columns, "groups of 400 or more, and their precision"), rows)
+
+
+LARGE, TOLERANCE = 400, 0.03
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def speeds(record: Mapping[str, Any]) -> Iterator[str]:
+    """How fast, beside the product of matrices and PyKEEN."""
+    yield "\nSpeed on one thread, a relation at a time (`products in`: what scores are first taken in):"
+    rows = {}
+    parts = [(name, found["links"]) for name, found in record["data"].items() if "links" in found]
+    parts += [("made, 1,000,000 entities × 50 relations", record["million"])] if "million" in record else []
+    for name, found in parts:
+        speed = found["speed"]
+        if "products_in" not in speed:
+            continue
+        run = speed if "links_per_s_of_the_run" in speed else found
+        shares = ", ".join(f"{share:.2f} of {kind}'s" for kind, share in speed["share_of_gemm"].items())
+        rows[name] = (
+            speed["products_in"], f"{speed['pairs_per_s'] / 1e6:.0f}", shares, f"{run['pairs_per_s_of_the_run'] / 1e6:.1f}",
+            f"{run['links_per_s_of_the_run']:,.0f}", f"{run['peak_mib']:,.0f}",
+        )  # fmt: skip
+    columns = ("products in", "million pairs/s", "share of the product of matrices", "million pairs/s of a whole run")
+    yield from _table((*columns, "links kept/s", "peak MiB"), rows)
+    if "peer" in record:
+        peer = record["peer"]
+        batch, best = min(peer["pykeen_s"].items(), key=lambda pair: pair[1])
+        yield (
+            f"\nThe {peer['k']:,} best of all {peer['pairs']:,} links of {peer['dataset']} that there could be, from the same "
+            f"weights of {peer['width']} reals, {peer['threads']} threads, nothing pruned: `strongest` "
+            f"{min(peer['ours_s'].values()):.2f} s, PyKEEN {peer['pykeen']}'s `predict_all` {best:.2f} s at its best batch size, "
+            f"{batch}: {peer['times_faster']:.1f} times faster. Scores differ by at most "
+            f"{peer['largest_difference_of_scores']:.1g}."
+        )
+
+
+ITEMS, CANDIDATES = 119_000_000, 1_000_000
+"""Wikidata's items; and, as an assumption, the entities that compete for a question on the average."""
+CORE_HOUR, MACHINE = 0.04, 64
+"""What a core costs for an hour, and how many cores a machine has, as assumptions."""
+
+
+def scaled() -> Iterator[str]:
+    """Each stage's measured rate, and what it comes to for Wikidata."""
+    ingest, million, sparql, enrich = (_result(name) for name in ("ingest", "million", "sparql", "enrich"))
+    inputs, runs = (next(iter(ingest["wikidata"][part].values())) for part in ("inputs", "runs"))
+    read = runs["ours"]
+    # The benchmark's output tells what was kept: statements between items, by the item.
+    links = ITEMS * int(re.search(r"kept +statements +([0-9,]+)", read["output"])[1].replace(",", "")) / read["items"]  # type: ignore[index]
+    rows: dict[str, tuple[str, ...]] = {}
+
+    def stage(name: str, rate: float, unit: str, cores: int, amount: float, size: float, result: str) -> None:
+        hours = amount / rate / 3600
+        rows[name] = (
+            f"{rate:,.0f} {unit}/s, {cores} thread{'s' * (cores > 1)}", f"{amount:.2g}", f"{size / 2**30:,.0f} GiB",
+            f"{hours * cores:,.0f}", f"{math.ceil(hours * cores / MACHINE / 24)}", f"{hours * cores * CORE_HOUR:,.0f}",
+            f"`{result}`",
+        )  # fmt: skip
+
+    size = (inputs["bytes"] / inputs["entities"] + read["graph_mib"] * 2**20 / read["items"]) * ITEMS
+    stage("read the dump", read["items_per_s"], "items", 2, ITEMS, size, "ingest.json")
+    size = (million["training_peak_mib"] - million["graph"]["peak_mib"]) * 2**20 / million["task"]["entities"] * ITEMS
+    threads = million["machine"]["threads"]
+    stage("train, one epoch", million["statements_per_s"], "statements", threads, links, size, "million.json")
+    if "million" in enrich:
+        found = enrich["million"]
+        size = (found["peak_mib"] - found["made_peak_mib"]) * 2**20 / found["graph"]["entities"] * ITEMS
+        stage("enrich: score", found["speed"]["pairs_per_s"], "pairs", 1, 2 * links * CANDIDATES, size, "enrich.json")
+        rate = found["counts"]["candidates"] / found["run_s"]
+        stage("enrich: judge the best ten", rate, "candidates", 1, 10 * links, size, "enrich.json")
+    load = sparql["fb15k-237"]
+    triples = load["disk"]["triples"]
+    size = load["disk_mib"] * 2**20 / triples * links
+    stage("load the SPARQL store", triples / load["load_s"], "triples", 1, links, size, "sparql.json")
+    columns = ("measured here", "for Wikidata", "bytes", "core hours", f"machines of {MACHINE} cores for a day")
+    yield from _table((*columns, f"cost at {CORE_HOUR} a core hour", "result"), rows)
 
 
 def judged() -> Iterator[str]:

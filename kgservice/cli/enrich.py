@@ -39,18 +39,26 @@ import click
 @click.option("--per-relation", type=int, help="At most so many of a relation, the most probable first.")
 @click.option("--per-entity", type=int, help="At most so many about a subject.")
 @click.option("--total", type=int, help="At most so many.")
+@click.option(
+    "--shapes",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="SHACL as Turtle: nothing is given out that would break a shape.",
+)
 @click.option("--base", default="urn:kgservice:", show_default=True, help="IRIs of names that are none, in RDF.")
 @click.option(
     "--work", type=click.Path(file_okay=False, path_type=Path), help="Folder of the run. [default: in KGSERVICE_HOME]"
 )
+@click.option("--ray", metavar="ADDRESS", help="Do the blocks with the Ray cluster at this address, such as auto.")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write the report as JSON.")
 def enrich(
     release: str | None,
     out: Path,
     format: str | None,
     errors: bool,
+    shapes: Path | None,
     base: str,
     work: Path | None,
+    ray: str | None,
     report: Path | None,
     **wanted: Any,
 ) -> None:
@@ -71,7 +79,8 @@ def enrich(
 
     chosen = format_of(out, format)
     engine = open_engine(home() / "releases", release)
-    plan = Plan(engine.release_name, kind="errors" if errors else "links", **wanted)
+    text = None if shapes is None else shapes.read_text(encoding="utf-8")
+    plan = Plan(engine.release_name, kind="errors" if errors else "links", shapes=text, **wanted)
     folder = work or home() / "enrichments" / plan.digest
     with tqdm(unit="block", disable=None, file=sys.stderr) as bar:
 
@@ -80,7 +89,7 @@ def enrich(
             bar.total, bar.n = total, done
             bar.refresh()
 
-        found = run(engine, plan, folder, show)
+        found = run(engine, plan, folder, show, ray=ray)
     left_out = write_proposals(read_proposals(folder), found, out, chosen, base=base)
     if report:
         report.write_bytes((folder / "report.json").read_bytes())

@@ -20,6 +20,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from kgservice.enrichment.pooling import Held
 from kgservice.enrichment.scoring import Candidates, statements_columns
 from kgservice.errors import DataError
 from kgservice.evaluation.evidence import LEARNT
@@ -32,7 +33,7 @@ Floats = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int32]
 Truth = npt.NDArray[np.bool_]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 GRAPH_COLUMNS = ("objects stated", "subjects stated", "subject degree", "object degree", "linked", "linked back")
 FOLDS = 4
 SPREAD = 0.5
@@ -124,6 +125,8 @@ class RunCalibration:
         knots: float64 `[2, j]`: log-odds and p(held) that lines run between, which mend what the map's form cannot follow.
         label_share: c, of the true statements not trained on the share that validation holds: the probability is then that of
             being true without being held. None where the examples tell themselves what is asked.
+        held: what was said out of fold of those that validation states; None without a share.
+        rounded: whether scores were taken in bfloat16 first, which a run goes on with.
         figures: measured out of fold.
     """
 
@@ -132,6 +135,8 @@ class RunCalibration:
     map: LogisticMap
     knots: Floats
     label_share: float | None
+    held: Held | None
+    rounded: bool
     figures: Mapping[str, Any]
 
     def probability(self, columns: Floats, relation: Ids) -> Floats:
@@ -139,9 +144,7 @@ class RunCalibration:
         if not len(columns):
             return np.empty(0)
         odds = self.map.log_odds(columns, relation)
-        said = _said(np.interp(odds, *self.knots), self.label_share)
-        # The line has steps; on one of them the better candidate still comes first.
-        return np.asarray((1 - STEP) * said + STEP * 0.5 * (1 + np.tanh(0.5 * odds)))
+        return _told(odds, self.knots, self.label_share)
 
     @classmethod
     def fit(
@@ -152,6 +155,7 @@ class RunCalibration:
         population: str,
         label_share: float | None,
         seed: int,
+        rounded: bool = False,
         spread: float | None = SPREAD,
     ) -> Self:
         """Fit on all, line and figures out of fold.
@@ -162,6 +166,7 @@ class RunCalibration:
             population: a phrase for people.
             label_share: see the class.
             seed: of folds and draws.
+            rounded: how the scores were taken.
             spread: how far relations may differ; None where they must not.
 
         Raises:
@@ -186,8 +191,17 @@ class RunCalibration:
             shown = _shown_share(odds, some)
             shares = {"label_share": {"assumed": label_share, "shown": shown}}
             label_share = min(max(label_share, shown), MOST)
-        figures = {**shares, **_figures(odds, fold, some, label_share)}
-        return cls(population, columns, _map(some, spread), _line(odds, some), label_share, figures)
+        said = np.empty(len(odds))
+        for part in np.unique(fold):
+            outside = fold == part
+            said[outside] = _told(odds[outside], _line(odds[~outside], some.take(~outside)), label_share)
+        figures = {**shares, **_figures(said, some, label_share)}
+        line, held = _line(odds, some), None
+        if label_share is not None:
+            # Lines of folds have their steps elsewhere; the line of all has too few of them to remember anyone.
+            told, best = _told(odds, line, label_share), _best(some.question, odds)
+            held = Held(some.relation[some.held].astype(np.int64), told[some.held], best[some.held], label_share)
+        return cls(population, columns, _map(some, spread), line, label_share, held, rounded, figures)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -198,6 +212,8 @@ class RunCalibration:
             "map": self.map.to_json(),
             "knots": self.knots.tolist(),
             "label_share": self.label_share,
+            "held": None if self.held is None else self.held.to_json(),
+            "rounded": self.rounded,
             "figures": dict(self.figures),
         }
 
@@ -220,6 +236,8 @@ class RunCalibration:
             LogisticMap.from_json(values["map"]),
             knots,
             values["label_share"],
+            None if values["held"] is None else Held.from_json(values["held"]),
+            values["rounded"],
             values["figures"],
         )
 
@@ -268,6 +286,16 @@ def _shown_share(odds: Floats, examples: Examples) -> float:
     return float((share - Z * np.sqrt(share * (1 - share) / every[enough])).max())
 
 
+def _best(question: npt.NDArray[np.int64], odds: Floats) -> Truth:
+    """bool `[m]`: the most probable candidate of each question."""
+    order = np.lexsort((-odds, question))
+    first = np.ones(len(order), bool)
+    first[1:] = question[order][1:] != question[order][:-1]
+    best = np.empty(len(order), bool)
+    best[order] = first
+    return best
+
+
 def _said(held: Floats, share: float | None) -> Floats:
     """p(true | not held) from p(held); p(held) itself where there is no share."""
     if share is None:
@@ -276,12 +304,14 @@ def _said(held: Floats, share: float | None) -> Floats:
     return np.minimum(odds * (1 - share) / share, HIGHEST)
 
 
-def _figures(odds: Floats, fold: npt.NDArray[np.int64], examples: Examples, share: float | None) -> dict[str, Any]:
-    """Counts, and by tenths of the probability: what was said, and what the split tells; each fold by a line of the others."""
-    said = np.empty(len(odds))
-    for part in np.unique(fold):
-        outside = fold == part
-        said[outside] = _said(np.interp(odds[outside], *_line(odds[~outside], examples.take(~outside))), share)
+def _told(odds: Floats, knots: Floats, share: float | None) -> Floats:
+    """From log-odds to what is said; the line has steps, and on one of them the better candidate still comes first."""
+    said = _said(np.interp(odds, *knots), share)
+    return np.asarray((1 - STEP) * said + STEP * 0.5 * (1 + np.tanh(0.5 * odds)))
+
+
+def _figures(said: Floats, examples: Examples, share: float | None) -> dict[str, Any]:
+    """Counts, and by tenths of the probability: what was said, each fold by a line of the others, and what the split tells."""
     curve = []
     for low in np.arange(0, 1, 0.1):
         inside = (said >= low) & (said < low + 0.1)
@@ -296,6 +326,6 @@ def _figures(odds: Floats, fold: npt.NDArray[np.int64], examples: Examples, shar
     return {
         "population": int(examples.weight.sum()),
         "held": int(examples.held.sum()),
-        "fitted": len(odds),
+        "fitted": len(said),
         "reliability": curve,
     }

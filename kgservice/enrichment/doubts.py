@@ -2,7 +2,7 @@
 
 What a model has learnt it also remembers, mistakes included; but a mistake fits what else it learnt less well. So a
 statement is measured by how far it stands behind what it competes with, in both directions, and by what usually goes together
-with the *other* statements of its ends.
+with the *other* statements of its ends, and by the orders of dates that it breaks (see `orders`).
 The probability is fitted on validation statements against made ones, none of which was learnt: of learnt statements it
 is too trusting, and puts them in order all the same; verdicts on some of them (see `reviewing`) mend it.
 """
@@ -21,6 +21,7 @@ from kgservice.engine import Engine
 from kgservice.enrichment.calibrating import Examples, RunCalibration
 from kgservice.enrichment.companions import Companions
 from kgservice.enrichment.links import Advance, MissingLinks, among, ranks
+from kgservice.enrichment.orders import Dates
 from kgservice.enrichment.plan import Plan
 from kgservice.enrichment.table import proposals
 from kgservice.errors import DataError
@@ -46,7 +47,7 @@ class DoubtfulStatements:
     """
 
     def __init__(self, engine: Engine, plan: Plan, calibration: RunCalibration | None = None) -> None:
-        self.links = MissingLinks(engine, plan)
+        self.links = MissingLinks(engine, plan, calibration)
         self.plan, self.graph, self.calibration = plan, engine.graph, calibration
         self.relations, self.shapes = self.links.relations, self.links.shapes
         self._companions = Companions.learn(self.graph)
@@ -57,19 +58,18 @@ class DoubtfulStatements:
         return self.links.labels
 
     @cached_property
-    def _rows(self) -> dict[int, tuple[Ids, Ids]]:
-        """By relation: subject and object of each triple that is judged, by subject."""
+    def _rows(self) -> dict[int, npt.NDArray[np.int64]]:
+        """By relation: the first statement of each triple that is judged, by subject."""
         table = self.graph.statements
         fresh = first_of_equal([table.subject, table.relation, table.object])
         kept = np.flatnonzero(fresh & self.links.chosen[table.subject] & self.links.able[table.object])
         order = kept[np.argsort(table.relation[kept], kind="stable")]
         bounds = np.searchsorted(table.relation[order], np.arange(self.graph.r + 1))
-        parts = {one: order[bounds[one] : bounds[one + 1]] for one in self.relations}
-        return {one: (table.subject[rows], table.object[rows]) for one, rows in parts.items()}
+        return {one: order[bounds[one] : bounds[one + 1]] for one in self.relations}
 
     @cached_property
     def _starts(self) -> npt.NDArray[np.int64]:
-        counts = [-(-len(self._rows[relation][0]) // self.plan.block) for relation in self.relations]
+        counts = [-(-len(self._rows[relation]) // self.plan.block) for relation in self.relations]
         return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
     @property
@@ -79,7 +79,7 @@ class DoubtfulStatements:
 
     def pruning(self) -> dict[str, int]:
         """How many statements are judged."""
-        return {"statements": sum(len(subject) for subject, _ in self._rows.values())}
+        return {"statements": sum(map(len, self._rows.values()))}
 
     def calibrate(self, advance: Advance = lambda _: None) -> RunCalibration:
         """Fit the calibration, unless there is one.
@@ -106,6 +106,7 @@ class DoubtfulStatements:
                 population=POPULATION,
                 label_share=None,
                 seed=self.plan.seed,
+                rounded=self.links.rounded,
                 spread=None,  # what relations owe to statements not learnt does not hold for learnt ones
             )
         return self.calibration
@@ -124,12 +125,13 @@ class DoubtfulStatements:
         return [Examples(self._doubt(relation, subject, object)[0], of, question, np.full(m, wrong), weight)]
 
     def _doubt(
-        self, relation: int, subject: Ids, object: Ids
+        self, relation: int, subject: Ids, object: Ids, dated: Dates | None = None
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
         """float64 `[m, 1]`: how ill each fits, and float32 `[m]`: the first model's score.
 
         The sum of how far it stands behind the best object, of its share among subjects (of models, their mean), and of the
-        support of both ends: all are log-ratios. What no statement that was learnt can tell is not weighted anew.
+        support of both ends, less the orders of dates that it breaks: all are log-ratios. What no statement that was learnt can
+        tell is not weighted anew.
         """
         field, size = self.links.field(relation), self.plan.block
         parts = [
@@ -141,6 +143,7 @@ class DoubtfulStatements:
         stated = among(self.graph.known(QueryBatch.objects(subject, of), splits=LEARNT), object)
         fit = (views[:, 2::4] + views[:, 3::4]).mean(axis=1)
         fit += self._companions.support(relation, subject, object, stated).sum(axis=1)
+        fit -= self.links.orders.doubt(subject, of, object, dated)
         return -fit[:, None], views[:, 0].astype(np.float32)
 
     def block(self, number: int) -> tuple[pa.Table, Counter[str]]:
@@ -148,9 +151,11 @@ class DoubtfulStatements:
         place = int(np.searchsorted(self._starts, number, side="right")) - 1
         relation = self.relations[place]
         start = (number - int(self._starts[place])) * self.plan.block
-        subject, object = (column[start : start + self.plan.block] for column in self._rows[relation])
+        rows = self._rows[relation][start : start + self.plan.block]
+        subject, object = self.graph.statements.subject[rows], self.graph.statements.object[rows]
         of = np.full(len(subject), relation, np.int32)
-        doubt, score = self._doubt(relation, subject, object)
+        dated = self.links.orders.of_statements(self.graph, rows)
+        doubt, score = self._doubt(relation, subject, object, dated)
         probability = self.calibrate().probability(doubt, of)
         doubted = probability >= self.plan.floor
         counts = Counter({"less doubtful than the floor": int((~doubted).sum())})

@@ -23,6 +23,7 @@ from kgservice.enrichment.calibrating import (
     columns_of,
     label_share,
 )
+from kgservice.enrichment.orders import Orders
 from kgservice.enrichment.plan import Plan
 from kgservice.enrichment.scoring import Candidates, Field, entity_table
 from kgservice.enrichment.shapes import Shapes, reversed_too
@@ -31,6 +32,7 @@ from kgservice.errors import DataError, InvalidQuestion
 from kgservice.evaluation.evidence import LEARNT
 from kgservice.graph import ALL_SPLITS
 from kgservice.graph.statements import Split
+from kgservice.precision import fast_bfloat16
 from kgservice.query import QueryBatch, Slot
 from kgservice.release import ReleaseStore
 from kgservice.release.served import ServedModel
@@ -56,10 +58,12 @@ class MissingLinks:
     def __init__(self, engine: Engine, plan: Plan, calibration: RunCalibration | None = None) -> None:
         self.engine, self.plan, self.graph = engine, plan, engine.graph
         self.calibration = calibration
+        self.rounded = fast_bfloat16("cpu") if calibration is None else calibration.rounded
         self.models = _models(engine, plan.models)
         self.tables = {model.name: (model, entity_table(model)) for model in self.models}
         self.relations = chosen_relations(engine, plan)
         self.shapes = Shapes.learn(self.graph)
+        self.orders = Orders.learn(self.graph)
         ids = np.arange(self.graph.n, dtype=np.int32)
         self.able = np.logical_and.reduce([model.knows(ids) for model in self.models]) & ~self.graph.erased
         self._new = _new(engine, plan)
@@ -120,7 +124,7 @@ class MissingLinks:
             subjects = self.shapes.plausible_subjects(relation)
             subjects = subjects[self.able[subjects]]
             self._field = Field.open(
-                self.graph, self.tables, relation, subjects, self.field_objects(relation), self.plan.tile
+                self.graph, self.tables, relation, subjects, self.field_objects(relation), self.plan.tile, self.rounded
             )
         return self._field
 
@@ -155,7 +159,7 @@ class MissingLinks:
             share = label_share(self.graph, self.plan.completeness)
             names = column_names(list(self.labels))
             self.calibration = RunCalibration.fit(
-                examples, names, population=POPULATION, label_share=share, seed=self.plan.seed
+                examples, names, population=POPULATION, label_share=share, seed=self.plan.seed, rounded=self.rounded
             )
         return self.calibration
 
@@ -225,14 +229,16 @@ class MissingLinks:
         taken = np.zeros(len(of), bool)
         if self.shapes.inverse_functional[relation]:
             taken = (graph.known_counts(QueryBatch.subjects(of, found.object)) > 0) & ~stated & ~turned
+        untimely = (self.orders.doubt(found.subject, of, found.object) > 0) & ~(stated | turned | taken)
         counts["stated already"] += int(stated.sum())
         counts["refused: stated the other way round"] += int(turned.sum())
         counts["refused: the object has its one subject"] += int(taken.sum())
-        found = found.take(~(stated | turned | taken))
+        counts["refused: a date of one end comes too early"] += int(untimely.sum())
+        found = found.take(~(stated | turned | taken | untimely))
         of = of[: len(found.subject)]
         probability = self.calibrate().probability(columns_of(graph, relation, found), of)
         rank = ranks(found.subject, probability)
-        sure = probability >= self.plan.floor
+        sure = probability >= self.plan.kept
         counts["less probable than the floor"] += int((~sure).sum())
         score = found.views[:, 0].astype(np.float32) if len(of) else np.empty(0, np.float32)
         return proposals(found.subject, of, found.object, probability, score, rank, kept=sure)

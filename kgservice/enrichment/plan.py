@@ -34,6 +34,7 @@ class Plan:
         tile: scores held at once; with `block`, what bounds the memory.
         sample: questions that the calibration looks at.
         seed: of the calibration's draw.
+        shapes: SHACL as Turtle, which the graph must not break because of a link.
     """
 
     release: str
@@ -53,10 +54,15 @@ class Plan:
     tile: int = 1 << 22
     sample: int = 100_000
     seed: int = 0
+    shapes: str | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in ("links", "errors"):
             raise InvalidQuestion(f"kind must be links or errors, found {self.kind!r}")
+        if self.shapes is not None and self.kind == "errors":
+            raise InvalidQuestion(
+                "shapes are for missing links; statements that break one are found by validating the graph"
+            )
         for name in ("threshold", "precision", "completeness"):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1:
@@ -77,6 +83,11 @@ class Plan:
         if self.precision is not None:
             return self.precision / 3
         return 0.5 if self.threshold is None else self.threshold
+
+    @property
+    def kept(self) -> float:
+        """The probability from which on a block keeps candidates: what validation shows of a relation may raise it later."""
+        return self.floor / 2
 
     @property
     def digest(self) -> str:

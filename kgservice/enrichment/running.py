@@ -11,6 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,10 +22,11 @@ import pyarrow.parquet as parquet
 from kgservice.engine import Engine
 from kgservice.enrichment.atomic import replacing
 from kgservice.enrichment.calibrating import RunCalibration
+from kgservice.enrichment.conforming import Conformance
 from kgservice.enrichment.doubts import DoubtfulStatements
 from kgservice.enrichment.links import Advance, MissingLinks
 from kgservice.enrichment.plan import Plan
-from kgservice.enrichment.selecting import Limits, expected, select
+from kgservice.enrichment.selecting import Limits, Selection, expected, select
 from kgservice.enrichment.shapes import Shapes
 from kgservice.enrichment.table import SCHEMA, column, named
 from kgservice.errors import DataError
@@ -87,7 +89,9 @@ def silent(stage: str, done: int, total: int) -> None:
     """No progress is shown."""
 
 
-def enrich(engine: Engine, plan: Plan, folder: Path, progress: Progress = silent) -> dict[str, Any]:
+def enrich(
+    engine: Engine, plan: Plan, folder: Path, progress: Progress = silent, *, ray: str | None = None
+) -> dict[str, Any]:
     """Do what is left of a run.
 
     Args:
@@ -95,6 +99,7 @@ def enrich(engine: Engine, plan: Plan, folder: Path, progress: Progress = silent
         plan: what is wanted.
         folder: the run's; made if need be.
         progress: told how far it is.
+        ray: the address of a Ray cluster whose nodes do the blocks; see `distributed`.
 
     Returns:
         The report.
@@ -102,6 +107,7 @@ def enrich(engine: Engine, plan: Plan, folder: Path, progress: Progress = silent
     Raises:
         DataError: the folder holds another run, the engine is another, or nothing can be calibrated.
         UnknownName, InvalidQuestion: the plan names what there is not.
+        InputError, MissingDependency: as `Conformance`, of a plan with shapes.
     """
     started = time.perf_counter()
     if plan.release != engine.release_name:
@@ -112,7 +118,8 @@ def enrich(engine: Engine, plan: Plan, folder: Path, progress: Progress = silent
     _same_plan(folder, plan)
     if (folder / REPORT).exists():
         return read_report(folder)
-    work = opened(engine, plan, _read_calibration(folder / CALIBRATION))
+    work = opened(engine, plan, read_calibration(folder))
+    refused = None if plan.shapes is None else partial(Conformance(plan.shapes).refused, engine.graph)
     done = 0
 
     def advance(step: int) -> None:
@@ -123,17 +130,29 @@ def enrich(engine: Engine, plan: Plan, folder: Path, progress: Progress = silent
     calibration = work.calibrate(advance)
     if not (folder / CALIBRATION).exists():
         write(folder / CALIBRATION, json.dumps(calibration.to_json()).encode())
-    for number in range(work.blocks):
-        progress("score", number, work.blocks)
-        path = block_path(folder, number)
-        if not path.exists():
-            write(path, _packed(*work.block(number)))
-    progress("score", work.blocks, work.blocks)
+    missing = [number for number in range(work.blocks) if not block_path(folder, number).exists()]
+    scored = work.blocks - len(missing)
+
+    def advanced(more: int) -> None:
+        nonlocal scored
+        scored += more
+        progress("score", scored, work.blocks)
+
+    advanced(0)
+    if ray is None:
+        for number in missing:
+            write(block_path(folder, number), packed(*work.block(number)))
+            advanced(1)
+    else:
+        from kgservice.enrichment.distributed import blocks_with_ray
+
+        blocks_with_ray(folder, engine.release.folder.parent, missing, ray, advanced)
     counts = Counter(work.pruning())
     for number in range(work.blocks):
         counts.update(_unpacked(block_path(folder, number))[1])
-    chosen = select(read_blocks(folder, work.blocks), plan, _limits(plan, work.shapes))
-    report = _report(engine, plan, work, calibration, counts, chosen.dropped, chosen.thresholds, chosen.table)
+    proposed = read_blocks(folder, work.blocks)
+    chosen = select(proposed, plan, _limits(plan, work.shapes), calibration.held, refused)
+    report = _report(engine, plan, work, calibration, counts, chosen)
     write_table(folder / PROPOSALS, named(chosen.table, engine.graph))
     report["duration_s"] = round(time.perf_counter() - started, 3)
     write(folder / REPORT, json.dumps(report, indent=1, ensure_ascii=False).encode())
@@ -207,16 +226,15 @@ def _report(
     work: Work,
     calibration: RunCalibration,
     counts: Mapping[str, int],
-    dropped: Mapping[str, int],
-    thresholds: Mapping[int, float],
-    table: pa.Table,
+    chosen: Selection,
 ) -> dict[str, Any]:
     """Everything that a run did and left undone, and what it is believed to be worth."""
-    probability = column(table, "probability").astype(np.float64)
-    relation = column(table, "relation")
+    probability = column(chosen.table, "probability").astype(np.float64)
+    relation = column(chosen.table, "relation").astype(np.int64)
+    moves = chosen.moves
 
     def worth(rows: Any) -> dict[str, Any]:
-        return expected(probability[rows], calibration.label_share, plan.completeness)
+        return expected(probability[rows], relation[rows], moves, plan.completeness)
 
     return {
         "format_version": FORMAT_VERSION,
@@ -224,15 +242,18 @@ def _report(
         "release": engine.release_name,
         "models": list(work.labels),
         "counts": {name: count for name, count in counts.items() if count},
-        "dropped": dict(dropped),
+        "dropped": dict(chosen.dropped),
         "expected": worth(slice(None)),
         "relations": [
             {
                 "relation": engine.graph.relations.name(one),
-                "threshold": thresholds.get(one),
+                "threshold": threshold.least,
+                "group": threshold.group,
+                "held": int(moves.held[one]),
+                "held_expected": float(moves.awaited[one]),
                 **worth(relation == one),
             }
-            for one in np.unique(relation).tolist()
+            for one, threshold in sorted(chosen.thresholds.items())
         ],
         "calibration": dict(calibration.figures),
     }
@@ -252,11 +273,14 @@ def _same_plan(folder: Path, plan: Plan) -> None:
         raise DataError(f"{folder} holds a run of another plan; give another folder, or remove it")
 
 
-def _read_calibration(path: Path) -> RunCalibration | None:
+def read_calibration(folder: Path) -> RunCalibration | None:
+    """The calibration of a run that has one."""
+    path = folder / CALIBRATION
     return RunCalibration.from_json(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
 
 
-def _packed(table: pa.Table, counts: Mapping[str, int]) -> bytes:
+def packed(table: pa.Table, counts: Mapping[str, int]) -> bytes:
+    """A block's file."""
     sink = pa.BufferOutputStream()
     told = table.replace_schema_metadata({"counts": json.dumps(dict(counts))}).combine_chunks()
     with pa.ipc.new_file(sink, told.schema) as writer:

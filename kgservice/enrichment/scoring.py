@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from kgservice.arrays.ragged import Ragged
+from kgservice.arrays.ragged import Ragged, offsets_of
+from kgservice.enrichment.heaps import Best
+from kgservice.enrichment.sweeping import COLUMNS, ROWS, Sums
 from kgservice.evaluation.evidence import LEARNT
 from kgservice.graph import KnowledgeGraph
 from kgservice.query import QueryBatch
@@ -19,6 +21,10 @@ from kgservice.similarity import Metric, similarity
 
 Ids = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
+SPARE = 3
+"""So many times k are taken by rounded scores."""
+ROUNDED = 2.0**-8
+"""Of a score, what storing it in bfloat16 changes at most."""
 
 
 def entity_table(served: ServedModel) -> Tensor:
@@ -28,20 +34,55 @@ def entity_table(served: ServedModel) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Vectors that are compared with.
+
+    Attributes:
+        exact: float32 `[c, d]`.
+        near: bfloat16 `[c, d]`, the same rounded; None where products are taken in float32.
+        length, off: the longest vector, and the most that rounding moves one.
+    """
+
+    exact: Tensor
+    near: Tensor | None = None
+    length: float = 0.0
+    off: float = 0.0
+
+    @classmethod
+    def of(cls, exact: Tensor, metric: Metric, rounded: bool) -> Rows:
+        """Rounded where it is asked for and inner products are taken."""
+        if not rounded or metric != "ip" or not len(exact):
+            return cls(exact)
+        near = exact.bfloat16()
+        return cls(exact, near, float(exact.norm(dim=1).max()), float((exact - near.float()).norm(dim=1).max()))
+
+    @property
+    def is_rounded(self) -> bool:
+        """Whether products are taken in bfloat16."""
+        return self.near is not None
+
+    def reach(self, vectors: Tensor) -> Tensor:
+        """float32 `[b]`: how far a rounded score of each vector may be from the exact one (Cauchy and Schwarz)."""
+        near = vectors.bfloat16().float()
+        reach: Tensor = (vectors - near).norm(dim=1) * self.length + near.norm(dim=1) * self.off
+        return reach
+
+
+@dataclass(frozen=True)
 class Side:
     """One model's view of one relation.
 
     Attributes:
         served: the model.
-        objects: float32 `[c, d]`, the vectors of the candidates.
-        subjects: float32 `[a, d]`, of the plausible subjects.
+        objects: `[c, d]`, the vectors of the candidates.
+        subjects: `[a, d]`, of the plausible subjects.
         asked: float32 `[c, d]`, the questions for the subjects of each candidate.
         mass: float32 `[c]`, log-sum-exp of the scores of those questions over the subjects that training does not state.
     """
 
     served: ServedModel
-    objects: Tensor
-    subjects: Tensor
+    objects: Rows
+    subjects: Rows
     asked: Tensor
     mass: Tensor
 
@@ -79,27 +120,30 @@ class Field:
         subjects: Ids,
         objects: Ids,
         tile: int,
+        rounded: bool,
     ) -> Field:
         """Gather the vectors, and ask every candidate for its subjects once: half of the work of a whole relation.
 
         Args:
             models: each with its `entity_table`.
+            rounded: take products in bfloat16 and score what matters again, see `Field.best`.
         """
         made = []
         for served, table in models.values():
-            heads, tails = _rows(table, subjects), _rows(table, objects)
-            asked, mass = torch.empty_like(tails), torch.empty(len(objects))
-            step = max(1, tile // max(len(subjects), 1))
-            for start in range(0, len(objects), step):
-                some = objects[start : start + step]
-                queries = QueryBatch.subjects(np.full(len(some), relation, np.int32), some)
-                known = graph.known(queries, splits=LEARNT).union(graph.loops(queries))
-                with torch.inference_mode():
-                    vectors = served.scorer.query_vectors(queries)
-                    scores = similarity(vectors, heads, served.scorer.metric)
-                    row, column = _places(known, subjects)
-                    scores[row, column] = -torch.inf
-                    asked[start : start + step], mass[start : start + step] = vectors, scores.logsumexp(1)
+            metric = served.scorer.metric
+            heads, tails = (
+                Rows.of(_rows(table, subjects), metric, rounded),
+                Rows.of(_rows(table, objects), metric, rounded),
+            )
+            queries = QueryBatch.subjects(np.full(len(objects), relation, np.int32), objects)
+            hidden = _places(graph.known(queries, splits=LEARNT).union(graph.loops(queries)), subjects)
+            with torch.inference_mode():
+                asked = torch.empty_like(tails.exact)
+                for start in range(0, len(objects), ROWS):
+                    part = slice(start, start + ROWS)
+                    of = QueryBatch.subjects(queries.relation[part], queries.object[part])
+                    asked[part] = served.scorer.query_vectors(of)
+                mass = _swept(asked, heads, metric, hidden, tile).mass()
             made.append(Side(served, tails, heads, asked, mass))
         return cls(graph, relation, subjects, objects, tuple(made), tile)
 
@@ -112,24 +156,26 @@ class Field:
             allow: bool `[c]`, which objects may be given; the others compete all the same.
         """
         questions = QueryBatch.objects(subjects, np.full(len(subjects), self.relation, np.int32))
-        known = self.graph.known(questions, splits=LEARNT).union(self.graph.loops(questions))
-        hidden = _places(known, self.objects)
+        hidden = self._hidden(questions)
         found, views = [], []
         with torch.inference_mode():
             for side in self.sides:
                 vectors = side.served.scorer.query_vectors(questions)
-                mass, top, places = self._tiles(side, vectors, k, hidden, allow)
+                places, sums = self._nearest(side, vectors, k, hidden, allow)
                 row = torch.arange(len(subjects))[:, None].expand_as(places)[places >= 0]
                 found.append(row * len(self.objects) + places[places >= 0])
-                views.append((side, vectors, mass, top))
+                views.append((side, vectors, sums))
             pairs = torch.from_numpy(np.unique(torch.cat(found).numpy()))
             row, column = pairs // max(len(self.objects), 1), pairs % max(len(self.objects), 1)
             head = torch.from_numpy(np.searchsorted(self.subjects, subjects[row.numpy()]))
             columns: list[Tensor] = []
-            for side, vectors, mass, top in views:
-                forward = _pairwise(vectors[row], side.objects[column], side.metric)
-                backward = _pairwise(side.asked[column], side.subjects[head], side.metric)
-                columns += [forward, forward - mass[row], forward - top[row], backward - side.mass[column]]
+            for side, vectors, sums in views:
+                forward = _pairwise(vectors[row], side.objects.exact[column], side.metric)
+                backward = _pairwise(side.asked[column], side.subjects.exact[head], side.metric)
+                # Of rounded scores the highest is off by their rounding; the best that was scored again is not.
+                inexact = side.objects.is_rounded and allow is None
+                top = sums.top().scatter_reduce(0, row, forward, "amax", include_self=not inexact)
+                columns += [forward, forward - sums.mass()[row], forward - top[row], backward - side.mass[column]]
         return Candidates(
             subjects[row.numpy()],
             self.objects[column.numpy()],
@@ -144,7 +190,6 @@ class Field:
         """
         asked, row_of = np.unique(subject, return_inverse=True)
         questions = QueryBatch.objects(asked, np.full(len(asked), self.relation, np.int32))
-        hidden = _places(self.graph.known(questions, splits=LEARNT).union(self.graph.loops(questions)), self.objects)
         row = torch.from_numpy(row_of)
         column = torch.from_numpy(np.searchsorted(self.objects, object))
         head = torch.from_numpy(np.searchsorted(self.subjects, subject))
@@ -152,40 +197,52 @@ class Field:
         with torch.inference_mode():
             for side in self.sides:
                 vectors = side.served.scorer.query_vectors(questions)
-                mass, top, _ = self._tiles(side, vectors, 0, hidden, None)
-                forward = _pairwise(vectors[row], side.objects[column], side.metric)
-                backward = _pairwise(side.asked[column], side.subjects[head], side.metric)
+                sums = _swept(vectors, side.objects, side.metric, self._hidden(questions), self.tile)
+                mass, top = sums.mass(), sums.top()
+                forward = _pairwise(vectors[row], side.objects.exact[column], side.metric)
+                backward = _pairwise(side.asked[column], side.subjects.exact[head], side.metric)
                 share = forward - torch.logaddexp(forward, mass[row])
                 columns += [forward, share, forward - top[row], backward - torch.logaddexp(backward, side.mass[column])]
         return Candidates(subject, object, torch.stack(columns, dim=1).double().numpy())
 
-    def _tiles(
-        self,
-        side: Side,
-        vectors: Tensor,
-        k: int,
-        hidden: tuple[Tensor, Tensor],
-        allow: npt.NDArray[np.bool_] | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-sum-exp `[b]`, the best score `[b]`, and the columns of the `k` best `[b, ≤ k]`, -1 where there is none."""
-        b = len(vectors)
-        barred = None if allow is None else torch.from_numpy(~allow)
-        mass, top = torch.full((b,), -torch.inf), torch.full((b,), -torch.inf)
-        best, places = torch.empty(b, 0), torch.empty(b, 0, dtype=torch.int64)
-        step = max(k, self.tile // max(b, 1))
-        for start in range(0, len(self.objects), step):
-            scores = similarity(vectors, side.objects[start : start + step], side.metric)
-            width = scores.shape[1]
-            inside = (hidden[1] >= start) & (hidden[1] < start + width)
-            scores[hidden[0][inside], hidden[1][inside] - start] = -torch.inf
-            mass, top = torch.logaddexp(mass, scores.logsumexp(1)), torch.maximum(top, scores.amax(1))
-            if barred is not None:
-                scores.masked_fill_(barred[start : start + width], -torch.inf)
-            values, local = scores.topk(min(k, width), dim=1)
-            merged, numbers = torch.cat([best, values], 1), torch.cat([places, local + start], 1)
-            best, order = merged.topk(min(k, merged.shape[1]), dim=1)
-            places = numbers.gather(1, order)
-        return mass, top, torch.where(best > -torch.inf, places, -1)
+    def _hidden(self, questions: QueryBatch) -> Ragged:
+        """Ragged `[b]`, places among the objects that do not compete: what training states, and the subject itself."""
+        return _places(self.graph.known(questions, splits=LEARNT).union(self.graph.loops(questions)), self.objects)
+
+    def _nearest(
+        self, side: Side, vectors: Tensor, k: int, hidden: Ragged, allow: npt.NDArray[np.bool_] | None
+    ) -> tuple[Tensor, Sums]:
+        """The columns of the `k` best `[b, ≤ k]`, -1 where there is none, and what all scores come to.
+
+        Of rounded scores more are taken, scored exactly, and cut to `k`; where the k-th best might be outranked by one that was
+        not taken, the question is asked again without rounding.
+        """
+        objects, barred = side.objects, None if allow is None else torch.from_numpy(~allow)
+        if not objects.is_rounded:
+            best = Best(len(vectors), min(k, len(self.objects)))
+            sums = _swept(vectors, objects, side.metric, hidden, self.tile, best, barred)
+            return torch.from_numpy(best.sorted()[1]), sums
+        many = min(SPARE * k, len(self.objects))
+        best = Best(len(vectors), many)
+        sums = _swept(vectors, objects, side.metric, hidden, self.tile, best, barred)
+        scores, places = (torch.from_numpy(one) for one in best.sorted())
+        held, exact = places >= 0, torch.empty_like(scores)
+        for first in range(0, len(vectors), ROWS):
+            part = slice(first, first + ROWS)
+            exact[part] = torch.bmm(objects.exact[places[part].clamp(min=0)], vectors[part, :, None])[:, :, 0]
+        exact.masked_fill_(~held, -torch.inf)
+        order = exact.argsort(dim=1, descending=True, stable=True)[:, :k]
+        places = places.gather(1, order)
+        if many < len(self.objects):
+            last, kth, reach = scores[:, -1], exact.gather(1, order[:, -1:])[:, 0], objects.reach(vectors)
+            outranks = last + reach + ROUNDED * (last.abs() + reach) >= kth
+            unsure = (held[:, -1] & outranks).nonzero()[:, 0]
+            if len(unsure):
+                again = Best(len(unsure), min(k, len(self.objects)))
+                plain = replace(objects, near=None)
+                _swept(vectors[unsure], plain, side.metric, hidden.take(unsure.numpy()), self.tile, again, barred)
+                places[unsure] = torch.from_numpy(again.sorted()[1])
+        return places, sums
 
 
 @dataclass(frozen=True)
@@ -218,11 +275,46 @@ def _rows(table: Tensor, ids: Ids) -> Tensor:
     return table if len(ids) == len(table) else table[torch.from_numpy(ids.astype(np.int64))]
 
 
-def _places(lists: Ragged, ids: Ids) -> tuple[Tensor, Tensor]:
-    """Row and column of every listed value that is among the sorted `ids`."""
+def _places(lists: Ragged, ids: Ids) -> Ragged:
+    """Ragged, by row: the places of the listed values among the sorted `ids`, of those that are there."""
     place = np.minimum(np.searchsorted(ids, lists.values), max(len(ids) - 1, 0))
     held = ids[place] == lists.values if len(ids) else np.zeros(len(place), bool)
-    return torch.from_numpy(lists.rows()[held]), torch.from_numpy(place[held].astype(np.int64))
+    return Ragged(offsets_of(np.bincount(lists.rows()[held], minlength=len(lists))), place[held].astype(np.int32))
+
+
+def _swept(
+    vectors: Tensor,
+    candidates: Rows,
+    metric: Metric,
+    hidden: Ragged,
+    tile: int,
+    best: Best | None = None,
+    barred: Tensor | None = None,
+) -> Sums:
+    """Every score of vectors `[b, d]` and candidates, tile by tile.
+
+    Args:
+        tile: scores held at once, at most.
+        best: takes in what is neither hidden nor barred.
+        barred: bool `[c]`.
+    """
+    sums = Sums(len(vectors), hidden)
+    rows = max(1, min(ROWS, tile))
+    width = max(1, min(COLUMNS, tile // rows))
+    near = vectors.bfloat16() if candidates.near is not None else None
+    for first in range(0, len(vectors), rows):
+        part = None if best is None else best.rows(first, first + rows)
+        for start in range(0, len(candidates.exact), width):
+            if near is None or candidates.near is None:
+                scores = similarity(vectors[first : first + rows], candidates.exact[start : start + width], metric)
+            else:
+                scores = (near[first : first + rows] @ candidates.near[start : start + width].T).float()
+            sums.take(scores, first, start)
+            if part is not None:
+                if barred is not None:
+                    scores.masked_fill_(barred[start : start + width], -torch.inf)
+                part.push(scores, start)
+    return sums
 
 
 def _pairwise(one: Tensor, other: Tensor, metric: Metric) -> Tensor:

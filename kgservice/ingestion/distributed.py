@@ -74,7 +74,7 @@ def read_with_ray(
         left.unlink(missing_ok=True)
     tasks = list(plan(sources, folder, format, block_bytes))
     if tasks:
-        with _cluster(address) as ray:
+        with cluster(address) as ray:
             if options.on_error == "skip":  # skipped lines are logged by their numbers
                 tasks = _with_first_lines(tasks, ray, folder, options, block_bytes)
             tasks = list(missing(tasks, sources, folder))
@@ -140,7 +140,7 @@ def _mark_done(path: Path, fingerprint: Mapping[str, Any], format_: str) -> None
 
 
 @contextmanager
-def _cluster(address: str | None) -> Iterator[Any]:
+def cluster(address: str | None) -> Iterator[Any]:
     """Ray, connected; disconnected in the end unless it was connected before."""
     try:
         import ray
@@ -191,7 +191,7 @@ def _answers(tasks: Sequence[Task], ray: Any, folder: Path, options: ReadOptions
     context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.raise_original_map_exception = True
-    with ray.data.DataContext.current(context), _quiet():
+    with ray.data.DataContext.current(context), quiet():
         data = ray.data.from_items(rows, override_num_blocks=min(len(rows), ROWS_AT_ONCE))
         answers = data.map(_work, fn_kwargs=given, num_cpus=1).iter_rows()
         try:
@@ -206,7 +206,7 @@ def _answers(tasks: Sequence[Task], ray: Any, folder: Path, options: ReadOptions
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Let only Ray Data's warnings through: it tells of every data set on standard error, and that it shows no bars."""
     levels = {"ray.data": logging.WARNING, "ray.data._internal.progress": logging.ERROR}
     before = {name: logging.getLogger(name).level for name in levels}

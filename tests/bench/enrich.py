@@ -10,9 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +26,13 @@ import torch
 
 from kgservice import datasets, pipeline
 from kgservice.engine import Engine, open_engine
+from kgservice.enrichment.calibrating import RunCalibration
 from kgservice.enrichment.doubts import DoubtfulStatements
 from kgservice.enrichment.links import MissingLinks
 from kgservice.enrichment.plan import Plan
+from kgservice.enrichment.pooling import Held
 from kgservice.enrichment.reviewing import ordered, recalibrated
-from kgservice.enrichment.running import enrich, opened, read_blocks
+from kgservice.enrichment.running import CALIBRATION, enrich, opened, read_blocks
 from kgservice.enrichment.selecting import Limits, Selection, select
 from kgservice.enrichment.table import named
 from kgservice.evaluation.populations import corrupted
@@ -36,6 +41,7 @@ from kgservice.graph.statements import Split, StatementTable
 from kgservice.recipe import Recipe
 from kgservice.store.reviews import Review
 from tests.bench import machine
+from tests.bench.everything import MILLION, beside_pykeen, speed
 
 _SMALL = ("models.complex.width=400", "search.encoder=none")
 TASKS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...] | None]] = {
@@ -53,33 +59,44 @@ TASKS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...] | None]] = {
     "world": ("models/world.toml", ("models.complex.width=256", "search.encoder=none"), ("complex",)),
 }
 """Recipe, changes to it that two cores train in minutes, and which of its models."""
+PARTS = ("links", "errors", "peer", "million")
 REMOVED, HELD, WRONG = 0.1, 0.09, 0.05
 TARGETS = (0.9, 0.8, 0.7, 0.6, 0.5)
-GROUP = 400
 FLOOR = 0.02
 
 Keys = npt.NDArray[np.int64]
+Choose = Callable[[Plan], Selection]
 
 
 def main() -> None:
     """Measure every data set, write `results/enrich.json`, print it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", nargs="+", default=list(TASKS), choices=TASKS, help="others keep their last figures")
-    parser.add_argument("--parts", nargs="+", default=["links", "errors"], choices=["links", "errors"])
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
     parser.add_argument("--home", type=Path, help="keep releases here, and use those that are there")
     parser.add_argument("--out", type=Path, default=machine.RESULTS / "enrich.json")
     options = parser.parse_args()
-    torch.set_num_threads(1)
     home = options.home or Path(tempfile.mkdtemp())
     former = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {}
-    result: dict[str, Any] = {"benchmark": "enrich", "data": former.get("data", {})}
+    result: dict[str, Any] = {"benchmark": "enrich", **former}
+    data = result.setdefault("data", {})
+
+    def measured(place: dict[str, Any], part: str, measure: Callable[[], dict[str, Any]]) -> None:
+        place[part] = {"machine": machine.machine(), **machine.code(), "command": " ".join(sys.argv[1:]), **measure()}
+        machine.write_result(options.out, result)
+        print(json.dumps({part: place[part]}, indent=1))
+
+    if "peer" in options.parts:
+        torch.set_num_threads(machine.machine()["cores"])
+        measured(result, "peer", beside_pykeen)
+    torch.set_num_threads(1)
+    if "million" in options.parts:
+        measured(result, "million", lambda: machine.in_own_process("tests.bench.everything", MILLION))
     for name in options.data:
-        for part in options.parts:
-            measure = {"links": recovery, "errors": doubts}[part]
-            found = {"machine": machine.machine(), **machine.code(), **measure(name, home / part / name)}
-            result["data"].setdefault(name, {})[part] = found
-            machine.write_result(options.out, result)
-            print(json.dumps({name: {part: found}}, indent=1))
+        for part, measure in (("links", recovery), ("errors", doubts)):
+            if part in options.parts:
+                home_of = home / part / name
+                measured(data.setdefault(name, {}), part, partial(measure, name, home_of))
 
 
 def recovery(name: str, home: Path) -> dict[str, Any]:
@@ -99,34 +116,45 @@ def recovery(name: str, home: Path) -> dict[str, Any]:
     took = time.perf_counter() - clock
     work = opened(engine, plan)
     every = read_blocks(home / "run", work.blocks)
+    held = RunCalibration.from_json(json.loads((home / "run" / CALIBRATION).read_text())).held
+
+    def choose(asked: Plan) -> Selection:
+        return _select(asked, work.shapes, every, held)
+
     return {
         "statements": len(graph.statements), "removed": len(truth), "models": _trained(engine),
         "run_s": round(took, 1), "counts": report["counts"],
         "calibration": report["calibration"],
-        "targets": [_target(engine, plan, work.shapes, every, truth, target) for target in TARGETS],
-        "curve": _curve(_select(replace(plan), work.shapes, every), engine.graph, truth),
-        "reviewer": _reviewer(engine, _select(plan, work.shapes, every).table, truth),
-        "speed": _speed(engine, MissingLinks(engine, plan), took, len(every)),
+        "targets": [_target(engine.graph, plan, choose, every, truth, target) for target in TARGETS],
+        "curve": _curve(choose(plan), engine.graph, truth),
+        "reviewer": _reviewer(engine, choose(plan).table, truth),
+        "speed": {
+            **speed(engine, MissingLinks(engine, plan)), "pairs_per_s_of_the_run": report["counts"]["pairs scored"] / took,
+            "links_per_s_of_the_run": len(every) / took, "peak_mib": machine.peak_memory_mib(),
+        },
     }  # fmt: skip
 
 
-def _target(engine: Engine, plan: Plan, shapes: Any, every: pa.Table, truth: Keys, target: float) -> dict[str, Any]:
+def _target(graph: KnowledgeGraph, plan: Plan, choose: Choose, every: pa.Table, truth: Keys, target: float) -> Any:
     """What is found where a precision is asked, in all and by groups; and what the best raw scores give, as many."""
-    asked = replace(plan, threshold=None, precision=target)
-    chosen = _select(asked, shapes, every).table
-    right = _right(engine.graph, chosen, truth)
-    relation = chosen["relation"].to_numpy()
-    sizes = {int(one): int((relation == one).sum()) for one in np.unique(relation)}
-    large = [one for one, size in sizes.items() if size >= GROUP]
-    groups = [[one] for one in large] + [[one for one in sizes if one not in large]]
+    found = choose(replace(plan, threshold=None, precision=target))
+    chosen = found.table
+    right, relation = _right(graph, chosen, truth), chosen["relation"].to_numpy()
+    groups: dict[str, list[int]] = {}
+    for one, threshold in found.thresholds.items():
+        name = graph.relations.name(one) if threshold.group == "own" else f"the others ({threshold.group})"
+        groups.setdefault(name if threshold.least is not None else "abstained", []).append(one)
+    abstained = groups.pop("abstained", [])
     rows = []
-    for group in groups:
+    for name, group in groups.items():
         inside = np.isin(relation, group)
-        if inside.sum() >= GROUP:
-            mean = float(right[inside].mean())
-            name = engine.graph.relations.name(group[0]) if len(group) == 1 and group[0] in large else "the others"
-            error = float(1.96 * np.sqrt(mean * (1 - mean) / inside.sum()))
-            rows.append({"relation": name, "links": int(inside.sum()), "precision": mean, "half_interval": error})
+        if inside.any():
+            mean, said = float(right[inside].mean()), chosen["probability"].to_numpy()[inside]
+            deviation = found.moves.deviation(said, relation[inside].astype(np.int64))
+            rows.append({
+                "group": name, "relations": len(group), "links": int(inside.sum()), "expected": float(said.mean()),
+                "deviation": deviation, "precision": mean,
+            })  # fmt: skip
     raw = every.take(pa.array(np.argsort(-every["score"].to_numpy(), kind="stable")[: len(chosen)]))
     return {
         "asked": target,
@@ -135,8 +163,8 @@ def _target(engine: Engine, plan: Plan, shapes: Any, every: pa.Table, truth: Key
         "precision": float(right.mean()) if len(right) else None,
         "recall": float(right.sum() / len(truth)),
         "groups": rows,
-        "groups_within_0.03": sum(abs(row["precision"] - target) <= 0.03 for row in rows),
-        "raw_score_precision": float(_right(engine.graph, raw, truth).mean()) if len(chosen) else None,
+        "relations_abstained": len(abstained),
+        "raw_score_precision": float(_right(graph, raw, truth).mean()) if len(chosen) else None,
     }
 
 
@@ -182,30 +210,6 @@ def _verdict(row: dict[str, str], probability: float, right: bool) -> Review:
     word: Any = "accept" if right else "reject"
     ends = (row["subject"], row["relation"], row["object"])
     return Review("", "", "links", False, *ends, float(probability), word, None, None, None)
-
-
-def _speed(engine: Engine, work: MissingLinks, took: float, found: int) -> dict[str, Any]:
-    """Pairs a second of the run and of scoring alone, beside the product of matrices that scoring cannot do without."""
-    relation = max(work.relations, key=lambda one: len(work.questions(one)) * len(work.field_objects(one)))
-    field = work.field(relation)
-    subjects = work.questions(relation)[: work.plan.block]
-    scored_s = machine.median_time(lambda: field.best(subjects, work.plan.k), 3)
-    queries = torch.randn(len(subjects), field.sides[0].objects.shape[1])
-    step = max(1, work.plan.tile // len(subjects))
-    tiles = field.sides[0].objects.split(step)
-    scores = [torch.empty(len(subjects), len(tile)) for tile in tiles]
-
-    def products() -> None:
-        for tile, out in zip(tiles, scores, strict=True):
-            torch.mm(queries, tile.T, out=out)
-
-    gemm_s = machine.median_time(products, 3)
-    pairs = len(subjects) * len(field.objects)
-    return {
-        "relation": engine.graph.relations.name(relation), "questions": len(subjects), "candidates": len(field.objects),
-        "pairs_per_s": pairs / scored_s, "gemm_pairs_per_s": pairs / gemm_s, "share_of_gemm": gemm_s / scored_s,
-        "links_per_s_of_the_run": found / took, "peak_mib": machine.peak_memory_mib(),
-    }  # fmt: skip
 
 
 def doubts(name: str, home: Path) -> dict[str, Any]:
@@ -268,8 +272,8 @@ def _trained(engine: Engine) -> dict[str, Any]:
     return found
 
 
-def _select(plan: Plan, shapes: Any, every: pa.Table) -> Selection:
-    return select(every, plan, Limits(shapes.functional, shapes.inverse_functional, shapes.asymmetric))
+def _select(plan: Plan, shapes: Any, every: pa.Table, held: Held | None) -> Selection:
+    return select(every, plan, Limits(shapes.functional, shapes.inverse_functional, shapes.asymmetric), held)
 
 
 def _right(graph: KnowledgeGraph, table: pa.Table, truth: Keys) -> npt.NDArray[np.bool_]:
