@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import sys
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -45,6 +46,9 @@ from kgservice.server.service import Service
 from kgservice.server.settings import ServerSettings
 from kgservice.server.traces import Traces
 from kgservice.server.work import again
+
+SWITCH_S = 0.0002
+"""How long one thread may keep the interpreter while others want it."""
 
 
 class Application(FastAPI):
@@ -143,6 +147,8 @@ def open_worker() -> FastAPI:
 
     # Where cores are shared, two threads wait for each other for longer than a product of a small graph takes.
     torch.set_num_threads(settings.compute_threads)
+    # A thread that computes lets go of the interpreter at every product, and waits so long to have it back from a busy loop.
+    sys.setswitchinterval(SWITCH_S)
     return open_app(settings, _settle)
 
 

@@ -9,6 +9,7 @@ whose oldest has waited longest; what several ask at once is asked once, and wha
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -61,8 +62,14 @@ class _Asked:
         return not all(answer.cancelled() for answer in self.answers)
 
 
+Batch = tuple[Terms, list[tuple[Question, _Asked]]]
+
+
 class Batches:
     """Gathers single questions; belongs to one event loop.
+
+    One thread at a time answers what has gathered, batch after batch, and gives it back over the loop. It does not wait for the
+    loop between two batches: a loop that is busy refusing others comes round seldom.
 
     Args:
         workers: where batches are answered.
@@ -70,8 +77,11 @@ class Batches:
 
     def __init__(self, workers: Workers) -> None:
         self._workers, self._metrics = workers, workers.metrics
+        self._lock = threading.Lock()
         self._waiting: dict[Terms, dict[Question, _Asked]] = {}
+        self._count = 0
         self._running: asyncio.Task[None] | None = None
+        self._answering = False
         self._each_s = 0.0
 
     async def ask(self, terms: Terms, question: Question) -> bytes:
@@ -81,59 +91,77 @@ class Batches:
             KGServiceError: of this question; the others of its batch are answered all the same.
             RequestProblem: too many wait already, or for too long.
         """
-        group = self._waiting.setdefault(terms, {})
-        asked = group.get(question)
-        if asked is None:
-            waiting = sum(map(len, self._waiting.values()))
-            try:
-                self._workers.check_waiting(waiting, waiting * self._each_s)
-            except Exception:
-                if not group:
-                    del self._waiting[terms]
-                raise
-            asked = group[question] = _Asked(time.perf_counter())
-        else:
-            self._metrics.merged.inc()
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        asked.answers.append(answer)
-        self._start()
+        with self._lock:
+            asked = self._waiting.get(terms, {}).get(question)
+            if asked is None:
+                self._workers.check_waiting(self._count, self._count * self._each_s)
+                asked = self._waiting.setdefault(terms, {})[question] = _Asked(time.perf_counter())
+                self._count += 1
+            else:
+                self._metrics.merged.inc()
+            asked.answers.append(answer)
+            begin, self._answering = not self._answering, True
+        if begin:
+            self._running = asyncio.create_task(self._answer())
         return await answer
 
-    def _start(self) -> None:
-        if self._running is not None or not self._waiting:
-            return
-        # Questions stand in the order they came, so that the first of a group is its oldest.
-        terms = min(self._waiting, key=lambda terms: next(iter(self._waiting[terms].values())).since)
-        gathered = list(self._waiting.pop(terms).items())
-        if rest := gathered[MAX_BATCH:]:
-            self._waiting[terms] = dict(rest)
-        self._running = asyncio.create_task(self._answer(terms, gathered[:MAX_BATCH]))
-        self._running.add_done_callback(self._ended)
+    async def _answer(self) -> None:
+        """Have all that waits answered, and what comes meanwhile."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                if await self._workers.run(lambda: self._answer_all(loop), timed=False):
+                    return
+            except Exception as error:  # too many wait for a thread
+                batch = self._take()
+                if batch is None:
+                    return
+                _give(batch, [error] * len(batch[1]))
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running = None
-        self._start()
+    def _answer_all(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Batch after batch, in a thread; False where others want the thread before all are answered."""
+        while (batch := self._take()) is not None:
+            terms, questions = batch[0], [question for question, _ in batch[1]]
+            self._metrics.batch.observe(len(questions))
+            started = time.perf_counter()
+            outcomes: Sequence[bytes | Exception]
+            try:
+                outcomes = self._workers.timed(lambda: _complete(terms, questions))  # noqa: B023 — called at once
+            except Exception as error:
+                outcomes = [error] * len(questions)
+            self._each_s += 0.1 * ((time.perf_counter() - started) / len(questions) - self._each_s)
+            loop.call_soon_threadsafe(_give, batch, outcomes)
+            if self._workers.wanted:
+                return False
+        return True
 
-    async def _answer(self, terms: Terms, gathered: Sequence[tuple[Question, _Asked]]) -> None:
-        batch = [(question, asked) for question, asked in gathered if asked.wanted]
-        if not batch:
-            return
-        self._metrics.batch.observe(len(batch))
-        started = time.perf_counter()
-        outcomes: Sequence[bytes | Exception]
-        try:
-            outcomes = await self._workers.run(lambda: _complete(terms, [question for question, _ in batch]))
-        except Exception as error:
-            outcomes = [error] * len(batch)
-        self._each_s += 0.1 * ((time.perf_counter() - started) / len(batch) - self._each_s)
-        for (_, asked), outcome in zip(batch, outcomes, strict=True):
-            for answer in asked.answers:
-                if answer.done():  # the client has gone
-                    continue
-                if isinstance(outcome, Exception):
-                    answer.set_exception(outcome)
-                else:
-                    answer.set_result(outcome)
+    def _take(self) -> Batch | None:
+        """The next batch; None, and the end of answering, where nothing waits."""
+        with self._lock:
+            while self._waiting:
+                # Questions stand in the order they came, so that the first of a group is its oldest.
+                terms = min(self._waiting, key=lambda terms: next(iter(self._waiting[terms].values())).since)
+                gathered = list(self._waiting.pop(terms).items())
+                if rest := gathered[MAX_BATCH:]:
+                    self._waiting[terms] = dict(rest)
+                self._count -= len(gathered) - len(rest)
+                if batch := [(question, asked) for question, asked in gathered[:MAX_BATCH] if asked.wanted]:
+                    return terms, batch
+            self._answering = False
+            return None
+
+
+def _give(batch: Batch, outcomes: Sequence[bytes | Exception]) -> None:
+    """Each answer to all who wait for it."""
+    for (_, asked), outcome in zip(batch[1], outcomes, strict=True):
+        for answer in asked.answers:
+            if answer.done():  # the client has gone
+                continue
+            if isinstance(outcome, Exception):
+                answer.set_exception(outcome)
+            else:
+                answer.set_result(outcome)
 
 
 def _complete(terms: Terms, questions: Sequence[Question]) -> list[bytes | Exception]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from dataclasses import field as with_default
 from http import HTTPStatus
 from typing import Any
@@ -190,7 +190,7 @@ def respond(
         closest=list(closest) if closest is not None else None,
         errors=list(errors) if errors is not None else None,
     )
-    return _response({name: value for name, value in asdict(problem).items() if value is not None}, headers)
+    return _response({name: value for name, value in vars(problem).items() if value is not None}, headers)
 
 
 async def on_error(request: Request, error: Exception) -> Response:

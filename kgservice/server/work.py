@@ -38,8 +38,17 @@ class Workers:
     def _limiter(self) -> anyio.CapacityLimiter:
         return anyio.CapacityLimiter(self.threads)
 
-    async def run(self, work: Callable[[], T]) -> T:
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits for a thread."""
+        return self._limiter.statistics().tasks_waiting > 0
+
+    async def run(self, work: Callable[[], T], *, timed: bool = True) -> T:
         """Do `work` in a thread.
+
+        Args:
+            work: what to do.
+            timed: whether it is one piece of work; else its pieces are given to `timed`.
 
         Raises:
             RequestProblem: too many wait already, or for too long.
@@ -48,22 +57,26 @@ class Workers:
         self.check_waiting(waiting, (waiting + 1) * self._each_s / self.threads if waiting else 0.0)
         asked = time.perf_counter()
 
-        def timed() -> T:
-            started = time.perf_counter()
-            self.metrics.stages.labels("wait").observe(started - asked)
-            try:
-                return work()
-            finally:
-                took = time.perf_counter() - started
-                self.metrics.stages.labels("answer").observe(took)
-                self._each_s += 0.1 * (took - self._each_s)
+        def begun() -> T:
+            self.metrics.stages.labels("wait").observe(time.perf_counter() - asked)
+            return self.timed(work) if timed else work()
 
         self.metrics.waiting.inc(waiting > 0)
         try:
             # Abandoned when the client goes or time is up: the thread ends its work, and nobody waits for it.
-            return await anyio.to_thread.run_sync(timed, abandon_on_cancel=True, limiter=self._limiter)
+            return await anyio.to_thread.run_sync(begun, abandon_on_cancel=True, limiter=self._limiter)
         finally:
             self.metrics.waiting.dec(waiting > 0)
+
+    def timed(self, work: Callable[[], T]) -> T:
+        """Do a piece of work, in a thread, and count how long it takes."""
+        started = time.perf_counter()
+        try:
+            return work()
+        finally:
+            took = time.perf_counter() - started
+            self.metrics.stages.labels("answer").observe(took)
+            self._each_s += 0.1 * (took - self._each_s)
 
     def check_waiting(self, waiting: int, expected_s: float = 0.0) -> None:
         """Turn a request away while too many wait, or those that do take too long: late answers help nobody.
