@@ -345,8 +345,6 @@ def measured() -> Iterator[str]:
     yield from typed()
     yield "\n## Ingestion"
     yield from ingested()
-    yield "\n## Serving"
-    yield from served()
 
 
 def trained() -> Iterator[str]:
@@ -539,52 +537,6 @@ def ingested() -> Iterator[str]:
         shown = "–" if found is None else f"{found:,.2f}" if found < 100 else f"{found:,.0f}"
         rows[bar["bar"]] = bar["required"], shown, "yes" if bar["met"] else "no"
     yield from _table(("required", "measured", "met"), rows)
-
-
-def served() -> Iterator[str]:
-    """The service beside a bare answer and FAISS, the service asked for too much, and exhaustive search."""
-    record, exact = _result("serve"), _result("exact")
-    yield (
-        f"\nSingle completions of {record['distinct_questions']:,} distinct questions and bulk ones, model `{record['model']}` "
-        f"of the sample graph, {record['workers']} process on {record['machine']['cores']} cores shared with the client; "
-        "`make bench-serve`, in `tests/bench/results/serve.json`:"
-    )
-    bare, faiss = record["bare"]["requests_per_s"], record["faiss"]["questions_per_s"]
-    one, many = record["service"][0]["requests_per_s"], record["bulk"]["questions_per_s"]
-    rows = {
-        "single, beside a bare FastAPI answer": (f"{one:,.0f}", f"{bare:,.0f}", f"{record['of_bare']:.2f}", "0.50"),
-        "in bulk, beside FAISS Flat alone": (f"{many:,.0f}", f"{faiss:,.0f}", f"{record['of_faiss']:.2f}", "0.70"),
-    }
-    yield from _table(("questions/s", "beside", "share", "required"), rows)
-    over = record["overload"]
-    memory = over["resident_mib_each_second"]
-    yield (
-        f"\nA server that lets {over['max_waiting']} requests wait, asked from {over['long']['connections']} connections for "
-        f"{over['long']['seconds']:.0f} s: {over['long']['answered']:,} answers, {over['long']['overloaded']:,} times 503, "
-        f"{over['long']['told_when']:,} of them with Retry-After, {over['long']['broken']:,} connections broken; memory "
-        f"{memory[0]:,.0f} MiB after a second, {memory[-1]:,.0f} at the end."
-    )
-    yield (
-        f"\nExhaustive search over {exact['vectors']:,} × {exact['width']}, inner products, the best {exact['k']}, "
-        "near-duplicates among them; FAISS Flat with its product of matrices; `make bench-exact`, in "
-        "`tests/bench/results/exact.json`:"
-    )
-    rows = {
-        f"{size} at a time": (
-            f"{rate:,.0f}",
-            f"{exact['faiss'][size]:,.0f}",
-            f"{exact['over_faiss'][size]:.2f}",
-            "1.50",
-        )
-        for size, rate in exact["ours"].items()
-    }
-    yield from _table(("questions/s", "FAISS's", "times", "required"), rows)
-    found = exact["compared"]
-    yield (
-        f"\nOf {found['questions']:,} questions {found['same_ids']:,} have FAISS's ids in its order. Of the others, arithmetic "
-        f"in fractions says that {found['ours_right']:,} are right as given here and {found['faiss_right']:,} as FAISS has them: "
-        "it adds up in float32, and near-duplicates change places."
-    )
 
 
 def qualified() -> Iterator[str]:
