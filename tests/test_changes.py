@@ -19,11 +19,12 @@ import pytest
 from click.testing import CliRunner
 from starlette.testclient import TestClient
 
-from kgservice.answers import Question
+from kgservice.answers import Pair, Question
 from kgservice.answers.records import EntityRecord
 from kgservice.cli import cli
 from kgservice.engine import Engine, open_engine
 from kgservice.errors import Erased, InvalidQuestion, UnknownEntity, UnknownRelation
+from kgservice.graph.literals import XSD
 from kgservice.pipeline import build, purge
 from kgservice.recipe import Recipe
 from kgservice.release import ReleaseStore
@@ -203,6 +204,65 @@ def test_flows_and_transformers_know_what_was_put_by_its_facts(families: Engine,
         bare.complete([Question(f"{BASE}C", f"{BASE}country")], model=model)
 
 
+def test_numbers_and_dates_are_put(release_store: ReleaseStore) -> None:
+    """As statements and as qualifiers; shown, told apart from links, and read by the model that reads qualifiers."""
+    world = Engine.open(release_store.get(), verify=False)
+    bridge = {
+        "id": "world:Newport-on-Sea",
+        "labels": {"en": "Newport-on-Sea"},
+        "statements": [
+            {"relation": "world:population", "value": "12000"},
+            {"relation": "world:inception", "value": "1998"},
+            {
+                "relation": "world:currency",
+                "object": "world:Euro",
+                "qualifiers": [{"relation": "world:startTime", "value": "1999-01-01"}],
+            },
+            {
+                "relation": "world:currency",
+                "object": "world:French_Franc",
+                "qualifiers": [{"relation": "world:startTime", "value": "1961-02-03"}],
+            },
+        ],
+    }
+    record = world.record(EntityRecord.of_json(bridge))
+    assert EntityRecord.of_json(json.loads(record.to_json())) == record
+    engine = world.revised(Changes(1, {record.id: record.to_json()}))
+    page = engine.entity("world:Newport-on-Sea")
+    said = {
+        (one.relation.id, one.object.label or one.object.id): [
+            pair.value.label or pair.value.id for pair in one.qualifiers
+        ]
+        for one in page.statements
+    }
+    assert said == {
+        ("world:population", "12000"): [],
+        ("world:inception", "1998"): [],
+        ("world:currency", "Euro"): ["1999-01-01"],
+        ("world:currency", "French Franc"): ["1961-02-03"],
+    }
+    assert [one.object.datatype for one in page.statements if one.relation.id == "world:population"] == [
+        f"{XSD}integer"
+    ]
+    assert [one.object.datatype for one in page.statements if one.relation.id == "world:inception"] == [f"{XSD}gYear"]
+    asked = [
+        Question("world:Newport-on-Sea", "world:currency", None, (Pair("world:startTime", when),))
+        for when in ("1999-01-01", "1961-02-03")
+    ]
+    scores = [
+        {one.id: one.score for one in answer.candidates}
+        for answer in engine.complete(asked, k=100, exclude_known=False, model="hyperformer")
+    ]
+    lead = [found["world:Euro"] - found["world:French_Franc"] for found in scores]
+    assert lead[0] > lead[1], "the date is read"
+    before = world.entity("world:France")
+    assert engine.entity("world:France").statement_count == before.statement_count
+    with pytest.raises(InvalidQuestion, match="neither a number, a date, nor a literal in quotes"):
+        world.record(
+            EntityRecord.of_json({"id": "x", "statements": [{"relation": "world:population", "value": "many"}]})
+        )
+
+
 def test_too_little_is_told(home: Path) -> None:
     engine = put(open_engine(home / "releases"), Journal(home / "releases"), "Nowhere", labels={"en": "Nowhere"})
     with pytest.raises(InvalidQuestion, match="was put after table learnt"):
@@ -312,6 +372,8 @@ def test_rest_puts_replaces_and_erases(client: TestClient) -> None:
         ("New", {"statements": [{"relation": f"{BASE}contry", "object": f"{BASE}Japan"}]}, 404, f"{BASE}country"),
         ("New", {"statements": [{"relation": f"{BASE}country", "object": f"{BASE}Jpan"}]}, 404, f"{BASE}Japan"),
         ("New", {"statements": [{"relation": f"{BASE}country"}]}, 422, "either its subject or its object"),
+        ("New", {"statements": [{"relation": f"{BASE}country", "value": "5"}]}, 422, "links entities"),
+        ("New", {"statements": [{"relation": f"{BASE}country", "object": "x", "value": "5"}]}, 422, "stands alone"),
         ("New", {"types": [f"{BASE}Twon"]}, 404, f"{BASE}Town"),
         ("New", {"label": "x"}, 422, "labels"),
         ("New", {"labels": {"en": "x" * 3000}}, 422, "2048"),

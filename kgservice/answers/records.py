@@ -23,6 +23,7 @@ class EntityRecord:
         labels, descriptions, aliases: by language; of aliases several in one language.
         types: of the graph, by id, CURIE or IRI.
         facts: statements with a hole where the entity itself stands, as subject or as object.
+        values: what is said of it in numbers, dates and strings: relations and literals.
     """
 
     id: str
@@ -31,6 +32,7 @@ class EntityRecord:
     aliases: Texts = ()
     types: tuple[str, ...] = ()
     facts: tuple[Question, ...] = ()
+    values: tuple[Pair, ...] = ()
 
     def __post_init__(self) -> None:
         for place, fact in enumerate(self.facts):
@@ -53,13 +55,23 @@ class EntityRecord:
             "descriptions": dict(self.descriptions),
             "aliases": _listed(self.aliases),
             "types": list(self.types),
-            "statements": [_statement(fact) for fact in self.facts],
+            "statements": [
+                *(_statement(fact) for fact in self.facts),
+                *({"relation": one.relation, "value": one.value} for one in self.values),
+            ],
         }
         return json.dumps({key: value for key, value in document.items() if value}, ensure_ascii=False)
 
     @classmethod
     def of_json(cls, document: Mapping[str, Any]) -> Self:
         """From a document that was checked, such as a request's body or one that `to_json` wrote."""
+        stated = document.get("statements", ())
+        valued = [one for one in stated if one.get("value") is not None]
+        for one in valued:
+            if one.get("subject") or one.get("object") or one.get("qualifiers"):
+                raise InvalidQuestion(
+                    f"a statement of {document['id']!r} has a value, which stands alone: neither subject, object nor qualifiers"
+                )
         return cls(
             id=document["id"],
             labels=tuple(document.get("labels", {}).items()),
@@ -73,8 +85,10 @@ class EntityRecord:
                     one.get("object"),
                     tuple(Pair(pair["relation"], pair["value"]) for pair in one.get("qualifiers", ())),
                 )
-                for one in document.get("statements", ())
+                for one in stated
+                if one.get("value") is None
             ),
+            values=tuple(Pair(one["relation"], one["value"]) for one in valued),
         )
 
 

@@ -6,7 +6,7 @@ import json
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -20,10 +20,11 @@ from kgservice.answers import Pair, Question
 from kgservice.answers.records import EntityRecord
 from kgservice.arrays.ragged import Ragged, offsets_of
 from kgservice.encoders import shared_encoder
-from kgservice.engine.reading import Reading
+from kgservice.engine.reading import Reading, literal_of
 from kgservice.errors import InvalidQuestion
 from kgservice.graph import KnowledgeGraph
 from kgservice.graph.grown import Additions, GrownGraph
+from kgservice.graph.literals import Literals
 from kgservice.graph.names import Names
 from kgservice.graph.statements import Split, StatementTable
 from kgservice.graph.texts import TextKind, Texts
@@ -43,7 +44,7 @@ Ids = npt.NDArray[np.int32]
 
 
 End = int | str
-"""An entity of the release by its id, or another one that was put by its name."""
+"""An entity of the release by its id; another one that was put, by its name; or a literal in its quotes, which begins no name."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class Entry:
         record: what it says.
         types: int ids of those of its types that the release has.
         facts: those of its statements whose relations the release has.
+        values: relations and literals, in the same way.
         lost: how many have others.
         held: whether the release holds an entity of this name itself.
     """
@@ -78,6 +80,7 @@ class Entry:
     record: EntityRecord
     types: tuple[int, ...]
     facts: tuple[Fact, ...]
+    values: tuple[tuple[int, str], ...]
     lost: int
     held: bool
 
@@ -100,7 +103,16 @@ class Entry:
             facts.append(Fact(slot, relation, end(str(other)), tuple(pairs)))
         types = {base.types.vocabulary.id(name) for name in record.types} - {-1}
         held = base.entities.id(record.id) >= 0
-        return cls(record, tuple(sorted(types)), tuple(facts), len(record.facts) - len(facts), held)
+        read = [(base.relations.id(one.relation), str(one.value)) for one in record.values]
+        values = tuple((relation, literal) for relation, literal in read if relation >= 0)
+        lost = len(record.facts) - len(facts) + len(read) - len(values)
+        return cls(record, tuple(sorted(types)), tuple(facts), values, lost, held)
+
+    def literals(self) -> Iterator[str]:
+        """Those that it names, in N-Triples form."""
+        yield from (literal for _, literal in self.values)
+        for fact in self.facts:
+            yield from (value for _, value in fact.pairs if isinstance(value, str) and value.startswith('"'))
 
 
 @dataclass(frozen=True)
@@ -142,12 +154,14 @@ class AddedEntities:
         erased = np.zeros(len(vocabulary), dtype=bool)
         gone = [vocabulary.id(name) for name in changes.erased]
         erased[[id for id in gone if id >= 0]] = True
-        facts = _facts(entries, {name: base.n + place for place, name in enumerate(names)})
+        literals = _literals(entries, base)
+        facts = _facts(entries, {name: base.n + place for place, name in enumerate(names)}, literals)
         additions = Additions(
             vocabulary,
             _statements(facts, base.n),
             _texts([entry.record for entry in entries], base.n),
             Ragged.of([entry.types for entry in entries]),
+            literals,
         )
         return cls(GrownGraph.grow(base, additions, erased), entries, [changes.put[name] for name in names], facts)
 
@@ -229,31 +243,55 @@ def _questions(learnt: ServedModel, entities: AddedEntities, fresh: npt.NDArray[
     return torch.cat(vectors), torch.from_numpy(np.concatenate(owners))
 
 
-def _facts(entries: Sequence[Entry], added: Mapping[str, int]) -> dict[Slot, tuple[QueryBatch, npt.NDArray[np.int64]]]:
+def _literals(entries: Sequence[Entry], base: KnowledgeGraph) -> Literals:
+    """Those of a graph, and behind them what is said of added entities."""
+    names = sorted({literal for entry in entries for literal in entry.literals()})
+    if not names:
+        return base.literals
+    ids = base.literals.vocabulary.extend(names)
+    rows = [
+        (base.n + place, relation, ids.id(literal))
+        for place, entry in enumerate(entries)
+        for relation, literal in entry.values
+    ]
+    columns = np.array(rows, dtype=np.int32).reshape(-1, 3).T
+    table = StatementTable.build(*columns, split=np.full(len(rows), Split.CONTEXT, dtype=np.int8))
+    return base.literals.beside(names, table)
+
+
+def _facts(
+    entries: Sequence[Entry], added: Mapping[str, int], literals: Literals
+) -> dict[Slot, tuple[QueryBatch, npt.NDArray[np.int64]]]:
     """What the facts ask, by the added entities' ids; one whose ends are gone is no fact any more."""
     asked: dict[Slot, list[tuple[int, int, int]]] = defaultdict(list)
     pairs: dict[Slot, list[list[tuple[int, int]]]] = defaultdict(list)
 
-    def number(end: End) -> int:
-        return end if isinstance(end, int) else added.get(end, -1)
+    def number(end: End) -> int | None:
+        if isinstance(end, int):
+            return end
+        return -1 - literals.vocabulary.id(end) if end.startswith('"') else added.get(end)
 
     for place, entry in enumerate(entries):
         for fact in entry.facts:
             beside = [(relation, number(value)) for relation, value in fact.pairs]
-            if (end := number(fact.end)) >= 0 and all(value >= 0 for _, value in beside):
+            if (end := number(fact.end)) is not None and all(value is not None for _, value in beside):
                 asked[fact.slot].append((place, fact.relation, end))
-                pairs[fact.slot].append(beside)
+                pairs[fact.slot].append([(relation, value) for relation, value in beside if value is not None])
     found = {}
     for slot, rows in asked.items():
         owner, relation, end = np.array(rows).T
         known, hole = end.astype(np.int32), np.full(len(rows), -1, np.int32)
+        values = Ragged.of([[value for _, value in beside] for beside in pairs[slot]])
+        measured = np.full(len(values.values), np.nan)
+        measured[values.values < 0] = literals.number[-1 - values.values[values.values < 0]]
         batch = QueryBatch(
             slot,
             hole if slot is Slot.SUBJECT else known,
             relation.astype(np.int32),
             known if slot is Slot.SUBJECT else hole,
             Ragged.of([[relation for relation, _ in beside] for beside in pairs[slot]]),
-            Ragged.of([[value for _, value in beside] for beside in pairs[slot]]),
+            values,
+            measured,
         )
         found[slot] = batch, owner.astype(np.int64)
     return found
@@ -305,7 +343,7 @@ def canonical(record: EntityRecord, id: str, reading: Reading, types: Names) -> 
 
     Raises:
         UnknownName: a relation, an entity or a type that the graph does not hold; with the closest names.
-        InvalidQuestion: a statement that is none, or that names a literal in a qualifier.
+        InvalidQuestion: a statement that is none, or a value that is none.
     """
     entities, relations = reading.entities, reading.relations
     facts = []
@@ -315,23 +353,45 @@ def canonical(record: EntityRecord, id: str, reading: Reading, types: Names) -> 
             raise InvalidQuestion(
                 f"{fact.relation!r} links no entities: what is put beside an entity are statements that link it to others"
             )
-        if (batch.qualifier_value.values < 0).any():
-            raise InvalidQuestion(
-                f"the qualifiers of what is put must be entities; those of {fact.relation!r} hold a literal"
-            )
-        pairs = zip(batch.qualifier_relation.values.tolist(), batch.qualifier_value.values.tolist(), strict=True)
         ends = {
             part: entities.vocabulary.name(int(getattr(batch, part)[0])) if getattr(batch, part)[0] >= 0 else None
             for part in ("subject", "object")
         }
         qualifiers = tuple(
-            Pair(relations.vocabulary.name(relation), entities.vocabulary.name(value)) for relation, value in pairs
+            Pair(relations.vocabulary.name(relations.resolve(pair.relation)), _value(pair, entities))
+            for pair in fact.qualifiers
         )
         facts.append(
             Question(ends["subject"], relations.vocabulary.name(int(batch.relation[0])), ends["object"], qualifiers)
         )
     kinds = tuple(types.vocabulary.name(types.resolve(name)) for name in record.types)
-    return EntityRecord(id, record.labels, record.descriptions, record.aliases, kinds, tuple(facts))
+    values = tuple(_measured(one, reading) for one in record.values)
+    return EntityRecord(id, record.labels, record.descriptions, record.aliases, kinds, tuple(facts), values)
+
+
+def _value(pair: Pair, entities: Names) -> str:
+    """A qualifier's value that was read before, by its full name or as a literal."""
+    text = str(pair.value).strip()
+    found = -1 if text.startswith('"') else entities.find(text)
+    return entities.vocabulary.name(found) if found >= 0 else str(literal_of(text))
+
+
+def _measured(one: Pair, reading: Reading) -> Pair:
+    """A number, a date or a string of an entity, by full names.
+
+    Raises:
+        UnknownRelation: the graph does not hold it.
+        InvalidQuestion: it links entities, or the value is none that can be told without quotes.
+    """
+    graph, relation = reading.graph, reading.relations.resolve(one.relation)
+    if graph.linking[relation]:
+        raise InvalidQuestion(f"{one.relation!r} links entities: a statement of it has an object, not a value")
+    literal = literal_of(str(one.value).strip(), graph.literals.dated(relation))
+    if literal is None:
+        raise InvalidQuestion(
+            f"{one.value!r} of {one.relation!r} is neither a number, a date, nor a literal in quotes, such as '\"NP-7\"'"
+        )
+    return Pair(reading.relations.vocabulary.name(relation), str(literal))
 
 
 class ReleaseSearch:

@@ -114,7 +114,7 @@ class Reading:
             found = self.entities.find(text)
             if found >= 0:
                 return found, np.nan
-        literal = _literal(text)
+        literal = literal_of(text)
         if literal is None:
             where = f"{self.entities.where}, nor a number, a date or a literal in quotes"
             raise UnknownEntity(text, where, self.entities.closest(text))
@@ -123,9 +123,17 @@ class Reading:
         return -1 - (id if id >= 0 else len(vocabulary)), literal.number
 
 
-def _literal(text: str) -> Literal | None:
+def literal_of(text: str, dated: bool = True) -> Literal | None:
+    """What a text without quotes measures, or the literal in quotes; None where it is neither.
+
+    Args:
+        text: as people write it.
+        dated: whether four digits are a year, where they may be a number too.
+    """
     if text.startswith('"'):
         return Literal.parse(text)
+    if not dated and _NUMBER.fullmatch(text):
+        return Literal(text, XSD + ("integer" if text.lstrip("+-").isdigit() else "decimal"))
     if _DATE.fullmatch(text):
         kinds = {0: "gYear", 1: "gYearMonth", 2: "date"}
         kind = "dateTime" if "T" in text else kinds[text.lstrip("+-").count("-")]

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from kgservice.arrays.ragged import Ragged
 from kgservice.graph import AnswerIndex, KnowledgeGraph, Level
+from kgservice.graph.literals import Literals
 from kgservice.graph.statements import Split, StatementTable
 from kgservice.graph.texts import TextKind, Texts
 from kgservice.graph.types import Types
@@ -33,12 +34,14 @@ class Additions:
         statements: each with an added entity as subject or object; split CONTEXT.
         texts: of added entities.
         type_of: ragged, the types of every added entity.
+        literals: the graph's, and behind them what is said of added entities.
     """
 
     entities: Vocabulary
     statements: StatementTable
     texts: Texts
     type_of: Ragged
+    literals: Literals
 
 
 class GrownTexts(Texts):
@@ -105,13 +108,15 @@ class GrownGraph(KnowledgeGraph):
             additions.statements,
             additions.texts,
             types=alone if len(base.types) else base.types,
+            literals=additions.literals,
             prefixes=base.prefixes,
         )
         grown = {
             "entities": additions.entities,
-            "statements": _behind(base.statements, additions.statements),
+            "statements": base.statements.behind(additions.statements),
             "texts": GrownTexts(base.texts, additions.texts, base.n),
             "types": _types(base, additions.type_of),
+            "literals": additions.literals,
         }
         return cls(**{**kept, **grown}, base=base, added=added, erased=erased)
 
@@ -170,13 +175,6 @@ class _Both:
     def lookup(self, keys: npt.NDArray[np.uint64]) -> Ragged:
         behind = self.added.lookup(keys)
         return self.base.lookup(keys).union(Ragged(behind.offset, behind.values + np.int32(self.shift)))
-
-
-def _behind(base: StatementTable, added: StatementTable) -> StatementTable:
-    """The rows of both, those of `added` last; not sorted as a whole."""
-    columns = {one.name: np.concatenate([getattr(base, one.name), getattr(added, one.name)]) for one in fields(base)}
-    offset = [base.qualifier_offset, added.qualifier_offset[1:] + base.qualifier_offset[-1]]
-    return StatementTable(**{**columns, "qualifier_offset": np.concatenate(offset)})
 
 
 def _types(base: KnowledgeGraph, type_of: Ragged) -> Types:

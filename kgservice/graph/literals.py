@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -129,6 +130,23 @@ class Literals:
         datatype = pc.extract_regex(self.vocabulary.names, _TYPED).field("datatype")
         found = pc.is_in(datatype, pa.array(sorted(_DATES | {TIME}), datatype.type))
         return np.asarray(pc.fill_null(found, False).to_numpy(zero_copy_only=False))
+
+    def dated(self, relation: int) -> bool:
+        """Whether a relation states dates rather than numbers."""
+        objects = self.statements.object[self.statements.relation == relation]
+        return bool(2 * np.count_nonzero(self.dates[objects]) > len(objects))
+
+    def beside(self, names: Sequence[str], statements: StatementTable) -> Literals:
+        """With more of them.
+
+        Args:
+            names: in N-Triples form; those that are there keep their ids.
+            statements: about entities behind all that are there, by the ids of `vocabulary.extend(names)`.
+        """
+        vocabulary = self.vocabulary.extend(names)
+        fresh = vocabulary.names_of(np.arange(len(self.vocabulary), len(vocabulary)))
+        number = np.concatenate([self.number, numbers(pa.array(fresh, pa.large_string()))])
+        return Literals(vocabulary, number, self.statements.behind(statements))
 
     def rows_of(self, entity: int) -> npt.NDArray[np.int64]:
         """int64: the rows of `statements` about one entity."""

@@ -6,7 +6,7 @@ that differ in a date alone stay two statements.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
@@ -161,6 +161,14 @@ class StatementTable:
     def with_split(self, split: npt.ArrayLike) -> StatementTable:
         """The same statements in other splits: int8 `[m]`."""
         return StatementTable.build(**{**self._columns(), "split": split})
+
+    def behind(self, added: StatementTable) -> StatementTable:
+        """The rows of both, those of `added` last; not sorted as a whole."""
+        columns = {
+            one.name: np.concatenate([getattr(self, one.name), getattr(added, one.name)]) for one in fields(self)
+        }
+        offset = [self.qualifier_offset, added.qualifier_offset[1:] + self.qualifier_offset[-1]]
+        return StatementTable(**{**columns, "qualifier_offset": np.concatenate(offset)})
 
     def in_split(self, split: Split) -> StatementTable:
         """The statements of one split."""

@@ -28,6 +28,12 @@ class FactBody(Closed):
     subject: Name | None = Field(None, description="The entity that is linked to the one put.")
     relation: Name = Field(description="What links the two.")
     object: Name | None = Field(None, description="The entity that the one put is linked to.")
+    value: Text | None = Field(
+        None,
+        description="Instead of both, for a relation that links no entities: a number, a date, or a literal in quotes, as in "
+        "N-Triples.",
+        examples=["12000", "1999-01-01", '"NP-7"'],
+    )
     qualifiers: Pairs = Field([])
 
 
@@ -40,7 +46,9 @@ class RecordBody(Closed):
         {}, max_length=500, description="Other names, by language."
     )
     types: Names = Field([], description="Its types, of those that the release has.")
-    statements: list[FactBody] = Field([], max_length=1000, description="What links it to others.")
+    statements: list[FactBody] = Field(
+        [], max_length=1000, description="What links it to others; its numbers and dates."
+    )
 
     def record(self, id: str) -> EntityRecord:
         """As the engine takes it."""
