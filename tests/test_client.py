@@ -219,7 +219,7 @@ def test_every_door_takes_a_key_where_keys_are_asked_for(release_store: ReleaseS
         (Scope.READ, "POST", "/mcp", {"json": {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}, "headers": MCP}),
         (Scope.WRITE, "POST", "/sparql/update", {"data": {"update": update}}),
     ]
-    with serving(tmp_path) as address, httpx.Client(base_url=address) as http:
+    with serving(tmp_path) as address, httpx.Client(base_url=address, timeout=60) as http:
         for scope, method, path, sent in doors:
             assert http.request(method, path, **sent).status_code == 401, path
             for key, text in texts.items():
