@@ -16,7 +16,7 @@ export function show(stage, { signal, title }) {
   const load = () => settle(list, ask("GET /v1/releases", { signal }), (found) => (found.releases.length ? drawn(found, told, load) : empty("There is no release.")), 8);
   fill(stage, h("h1", {}, "Releases"), h("p.lead", {}, "Each is sealed by the hash of its files, and replayed before it serves."),
     h("p.acts", {}, h("button", { onclick: () => report(told) }, "Open the report of what is served"),
-      h("button", { onclick: () => change(told, load, "POST /v1/releases/rollback", {}, "Roll back?", "The release that was current before this one is verified, opened and served again.", "Roll back") }, "Roll back")),
+      h("button", { title: "The release that was current before", onclick: () => change(told, load, "POST /v1/releases/rollback", {}, "Roll back?", "The release that was current before this one is verified, opened and served again.", "Roll back") }, "Roll back")),
     told, list);
   load();
 }
