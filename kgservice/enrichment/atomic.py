@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,8 @@ from pathlib import Path
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A path to write to; at the end it is synced and takes the place of `path`, unless an error came between."""
-    staging = path.with_name(f".{path.name}.{os.getpid()}")
+    # Processes of other machines may write the same file, and have the same number.
+    staging = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
         yield staging
         _sync(staging)
