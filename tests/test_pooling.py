@@ -82,7 +82,7 @@ def test_nothing_moves_nothing() -> None:
     empty = np.empty(0), np.empty(0, np.int64)
     moves = Moves.fit(*empty, held, 1)
     assert not len(moves.moved(*empty))
-    assert moves.moved(np.array([0.3]), np.array([0])).tolist() == [0.3]
+    assert moves.moved(np.array([0.3]), np.array([0])) == pytest.approx([0.3])
 
 
 def test_held_ones_survive_json() -> None:

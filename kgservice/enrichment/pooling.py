@@ -7,14 +7,13 @@ E = c / (1 - c) · Σ p others that it does hold, and it holds H.
 
 The ratios of both are taken for Gamma distributed over relations, with mean m and strength κ, and H for Poisson distributed
 about its relation's ratio times E (empirical Bayes: m and κ are the likeliest for the counts of all relations). A relation's own
-is then (κ m + H) / (κ + E): with few expected it follows the others, with many what it shows itself. A relation with many is cut
-into bands by probability, whose ratios are drawn towards the relation's in the same way. Log-odds are moved by as much as brings
-Σ p of each band there, by lines between the bands that never fall.
+is then (κ m + H) / (κ + E): with few expected it follows the others, with many what it shows itself. Its log-odds are moved by as
+much as brings Σ p there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -26,10 +25,6 @@ Ids = npt.NDArray[np.int64]
 
 STRENGTH, STRENGTH_SPREAD, MEAN_SPREAD = 20.0, 1.5, 0.5
 """Of κ the likeliest before anything is seen, and how far ln κ and ln m may be off: what decides where relations are few."""
-BAND, BANDS = 40.0, 8
-"""Statements expected to be held of a band at least, and how many bands a relation has at most."""
-HIGHEST = 0.995
-"""No finite sample shows more of a band."""
 FARTHEST, STEPS = 6.0, 40
 """No relation's log-odds are moved further; halvings of that."""
 
@@ -75,7 +70,7 @@ class Moves:
     """What is added to the log-odds of each relation.
 
     Attributes:
-        lines: by relation, float64 `[2, bands]`: log-odds before and after, with lines between and none steeper than 1 beyond.
+        by: float64 `[r]`; 0 of relations without any candidate.
         doubt: float64 `[r]`, standard deviations of the ratio, as a share of it.
         pull: float64 `[r]`, in [0, 1]: how far each follows the others.
         held, awaited: float64 `[r]`, H and E.
@@ -83,7 +78,7 @@ class Moves:
         common_doubt: standard deviation of ln m.
     """
 
-    lines: Mapping[int, Floats]
+    by: Floats
     doubt: Floats
     pull: Floats
     held: Floats
@@ -96,7 +91,7 @@ class Moves:
     def none(cls, r: int) -> Self:
         """No move and no doubt, of `r` relations."""
         zero = np.zeros(r)
-        return cls({}, zero, zero, zero, zero, 1.0, np.inf, 0.0)
+        return cls(zero, zero, zero, zero, zero, 1.0, np.inf, 0.0)
 
     @classmethod
     def fit(cls, probability: Floats, relation: Ids, held: Held, r: int) -> Self:
@@ -120,18 +115,12 @@ class Moves:
         told = 1 / (1 / np.maximum(mean * awaited[seen], 1e-9) + 1 / (strength * mean))
         common_doubt = float((1 / MEAN_SPREAD**2 + told.sum()) ** -0.5)
         doubt = np.where(seen, (strength * mean + count) ** -0.5, 0.0)
-        lines = _lines(_logit(probability), relation, _logit(held.probability), held.relation, ratio, rate)
-        return cls(lines, doubt, pull, count, awaited, mean, strength, common_doubt)
+        by = np.where(seen, _reaching(_logit(probability), relation, ratio * said), 0.0)
+        return cls(by, doubt, pull, count, awaited, mean, strength, common_doubt)
 
     def moved(self, probability: Floats, relation: Ids) -> Floats:
         """float64 `[m]`: probabilities after the moves."""
-        moved = probability.copy()
-        for one, rows in _rows_of(relation):
-            if one in self.lines:
-                odds, (before, after) = _logit(probability[rows]), self.lines[one]
-                inside = np.clip(odds, before[0], before[-1])
-                moved[rows] = _sigmoid(np.interp(inside, before, after) + odds - inside)
-        return moved
+        return _sigmoid(_logit(probability) + self.by[relation])
 
     def deviation(self, probability: Floats, relation: Ids) -> float:
         """Standard deviation of the share of right ones among links: by luck, and by the doubt of the moves.
@@ -154,68 +143,14 @@ def _sigmoid(odds: Floats) -> Floats:
     return np.asarray(0.5 * (1 + np.tanh(0.5 * odds)))
 
 
-def _rows_of(relation: Ids) -> Iterator[tuple[int, Ids]]:
-    """Each relation that there is, in order, and its rows."""
-    if not len(relation):
-        return
-    order = np.argsort(relation, kind="stable")
-    ids, starts = np.unique(relation[order], return_index=True)
-    yield from zip(ids.tolist(), np.split(order, starts[1:]), strict=True)
-
-
-def _lines(odds: Floats, relation: Ids, held: Floats, of_held: Ids, ratio: Floats, rate: float) -> dict[int, Floats]:
-    """The lines of all relations."""
-    band, first, cuts = np.empty(len(odds), np.int64), {}, {}
-    bands = 0
-    for one, rows in _rows_of(relation):
-        cuts[one] = cut = _cuts(odds[rows], rate)
-        first[one], bands = bands, bands + len(cut) + 1
-        band[rows] = first[one] + np.searchsorted(cut, odds[rows], side="right")
-    count = np.zeros(bands)
-    for one, rows in _rows_of(of_held):
-        if one in cuts:
-            np.add.at(count, first[one] + np.searchsorted(cuts[one], held[rows], side="right"), 1)
-    said = np.bincount(band, _sigmoid(odds), minlength=bands)
-    size = [len(cut) + 1 for cut in cuts.values()]
-    own, several = np.repeat(ratio[list(cuts)], size), np.repeat(np.array(size) > 1, size)
-    awaited = own * rate * said
-    _, strength = _common(awaited[several], count[several], mean=1.0)
-    drawn = np.where(several, own * (strength + count) / (strength + awaited), own)
-    size_of = np.bincount(band, minlength=bands)
-    by = _reaching(odds, band, np.minimum(drawn * said, HIGHEST * size_of))
-    centre = np.bincount(band, odds, minlength=bands) / size_of
-    lines = {}
-    for one, start in first.items():
-        mine = slice(start, start + len(cuts[one]) + 1)
-        lines[one] = np.stack([centre[mine], _rising(centre[mine] + by[mine], awaited[mine])])
-    return lines
-
-
-def _cuts(odds: Floats, rate: float) -> Floats:
-    """Log-odds between the bands of a relation, of which each has as much that is expected to be held as the others."""
-    fallen = -np.sort(-odds)
-    reach = np.cumsum(rate * _sigmoid(fallen))
-    count = int(np.clip(reach[-1] // BAND, 1, BANDS))
-    ends = np.searchsorted(reach, reach[-1] * np.arange(1, count) / count)
-    cuts = np.unique(fallen[ends])
-    return np.asarray(cuts[cuts > fallen[-1]])
-
-
-def _rising(values: Floats, weight: Floats) -> Floats:
-    """The closest values that never fall."""
-    from sklearn.isotonic import isotonic_regression
-
-    return np.asarray(isotonic_regression(values, sample_weight=np.maximum(weight, 1e-9)))
-
-
-def _common(awaited: Floats, held: Floats, mean: float | None = None) -> tuple[float, float]:
-    """The likeliest m, unless it is given, and κ: H is negative binomial."""
+def _common(awaited: Floats, held: Floats) -> tuple[float, float]:
+    """The likeliest m and κ: H is negative binomial."""
     from scipy.optimize import minimize
     from scipy.special import gammaln
 
     def loss(logs: Floats) -> float:
-        middle, strength = mean or np.exp(logs[0]), np.exp(logs[1])
-        shape = strength * middle
+        mean, strength = np.exp(logs)
+        shape = strength * mean
         value = gammaln(held + shape) - gammaln(shape) + shape * np.log(strength)
         value -= (held + shape) * np.log(strength + awaited)
         prior = (logs[0] / MEAN_SPREAD) ** 2 / 2 + (np.log(strength / STRENGTH) / STRENGTH_SPREAD) ** 2 / 2
@@ -223,7 +158,8 @@ def _common(awaited: Floats, held: Floats, mean: float | None = None) -> tuple[f
         return float(prior - value.sum())
 
     found = minimize(loss, [0.0, np.log(STRENGTH)], method="Nelder-Mead", bounds=[(-2, 2), (-3, 9)])
-    return float(mean or np.exp(found.x[0])), float(np.exp(found.x[1]))
+    mean, strength = np.exp(found.x)
+    return float(mean), float(strength)
 
 
 def _reaching(odds: Floats, group: Ids, wanted: Floats) -> Floats:

@@ -168,7 +168,7 @@ def _moves(table: pa.Table, relation: Ids, stays: Rows, plan: Plan, limits: Limi
 
 def _moved(table: pa.Table, moves: Moves, *columns: Any) -> tuple[pa.Table, list[Any]]:
     """The table with moved probabilities in its new order, and columns beside it."""
-    if not moves.lines:
+    if not moves.by.any():
         return table, list(columns)
     relation = column(table, "relation").astype(np.int64)
     probability = moves.moved(column(table, "probability").astype(np.float64), relation)
