@@ -490,10 +490,11 @@ def test_an_update_puts_entities(release_store: ReleaseStore, tmp_path: Path) ->
         def update(text: str) -> httpx.Response:
             return client.post("/sparql/update", content=text, headers={"Content-Type": "application/sparql-update"})
 
+        before = int(ask(client, "SELECT (COUNT(*) AS ?c) { ?s world:population ?n }")[0]["c"])
         first = update(
             """INSERT DATA {
               world:New_One a world:City ; rdfs:label "New One"@en , "Neue"@de ; skos:altLabel "Nova"@la ;
-                schema:description "city in Norway"@en ; world:locatedIn world:Norway .
+                schema:description "city in Norway"@en ; world:locatedIn world:Norway ; world:population 70000 .
               world:Norway world:capital world:New_One {| world:startDecade world:2000s |}
             }"""
         )
@@ -506,6 +507,24 @@ def test_an_update_puts_entities(release_store: ReleaseStore, tmp_path: Path) ->
         assert [one["id"] for one in page["types"]] == ["world:City"]
         query = "SELECT ?d { world:Norway world:capital world:New_One {| world:startDecade ?d |} }"
         assert ask(client, query) == [{"d": f"{WORLD}2000s"}]
+        assert ask(client, "SELECT ?n { world:New_One world:population ?n }") == [{"n": "70000"}]
+        (every,) = ask(client, "SELECT (COUNT(*) AS ?c) { ?s world:population ?n }")
+        assert int(every["c"]) == before + 1
+        dated = client.put(
+            "/v1/entities/world:New_Two",
+            json={
+                "statements": [
+                    {
+                        "relation": "world:currency",
+                        "object": "world:Euro",
+                        "qualifiers": [{"relation": "world:startTime", "value": "1999-01-01"}],
+                    }
+                ]
+            },
+        )
+        assert dated.status_code == 201
+        when = "SELECT ?d { world:New_Two world:currency world:Euro {| world:startTime ?d |} }"
+        assert ask(client, when) == [{"d": "1999-01-01"}]
         assert update("").json()["created"] == 0
 
         for text, status, slug, detail in (
@@ -515,7 +534,8 @@ def test_an_update_puts_entities(release_store: ReleaseStore, tmp_path: Path) ->
                 "update-refused",
                 "has a new entity in every statement",
             ),
-            ("INSERT DATA { world:X world:population 7 }", 403, "update-refused", "numbers and dates cannot be put"),
+            ("INSERT DATA { world:Norway world:population 7 }", 403, "update-refused", "to new entities alone"),
+            ("INSERT DATA { world:X world:capital 7 }", 422, "invalid-question", "links entities"),
             ("INSERT DATA { [] a world:City }", 403, "update-refused", "blank nodes cannot be put"),
             (
                 "DELETE WHERE { ?s ?p ?o }",

@@ -244,19 +244,16 @@ def _questions(learnt: ServedModel, entities: AddedEntities, fresh: npt.NDArray[
 
 
 def _literals(entries: Sequence[Entry], base: KnowledgeGraph) -> Literals:
-    """Those of a graph, and behind them what is said of added entities."""
-    names = sorted({literal for entry in entries for literal in entry.literals()})
-    if not names:
-        return base.literals
-    ids = base.literals.vocabulary.extend(names)
+    """Those of a graph, and behind them those of added entities, with the statements about these."""
+    extended = base.literals.extended(sorted({literal for entry in entries for literal in entry.literals()}))
     rows = [
-        (base.n + place, relation, ids.id(literal))
+        (base.n + place, relation, extended.vocabulary.id(literal))
         for place, entry in enumerate(entries)
         for relation, literal in entry.values
     ]
     columns = np.array(rows, dtype=np.int32).reshape(-1, 3).T
     table = StatementTable.build(*columns, split=np.full(len(rows), Split.CONTEXT, dtype=np.int8))
-    return base.literals.beside(names, table)
+    return replace(extended, statements=table)
 
 
 def _facts(

@@ -34,7 +34,7 @@ class Additions:
         statements: each with an added entity as subject or object; split CONTEXT.
         texts: of added entities.
         type_of: ragged, the types of every added entity.
-        literals: the graph's, and behind them what is said of added entities.
+        literals: the graph's, and behind them those of added entities; the statements about these alone.
     """
 
     entities: Vocabulary
@@ -116,7 +116,7 @@ class GrownGraph(KnowledgeGraph):
             "statements": base.statements.behind(additions.statements),
             "texts": GrownTexts(base.texts, additions.texts, base.n),
             "types": _types(base, additions.type_of),
-            "literals": additions.literals,
+            "literals": base.literals.behind(additions.literals),
         }
         return cls(**{**kept, **grown}, base=base, added=added, erased=erased)
 

@@ -136,17 +136,18 @@ class Literals:
         objects = self.statements.object[self.statements.relation == relation]
         return bool(2 * np.count_nonzero(self.dates[objects]) > len(objects))
 
-    def beside(self, names: Sequence[str], statements: StatementTable) -> Literals:
-        """With more of them.
-
-        Args:
-            names: in N-Triples form; those that are there keep their ids.
-            statements: about entities behind all that are there, by the ids of `vocabulary.extend(names)`.
-        """
+    def extended(self, names: Sequence[str]) -> Literals:
+        """With more of them, in N-Triples form, of which nothing is stated yet; those that are there keep their ids."""
         vocabulary = self.vocabulary.extend(names)
         fresh = vocabulary.names_of(np.arange(len(self.vocabulary), len(vocabulary)))
         number = np.concatenate([self.number, numbers(pa.array(fresh, pa.large_string()))])
-        return Literals(vocabulary, number, self.statements.behind(statements))
+        return Literals(vocabulary, number, StatementTable.empty())
+
+    def behind(self, more: Literals) -> Literals:
+        """With the literals and the statements of others, which began as `extended`, about entities behind all that are there."""
+        if len(more.vocabulary) == len(self.vocabulary) and not len(more):
+            return self
+        return Literals(more.vocabulary, more.number, self.statements.behind(more.statements))
 
     def rows_of(self, entity: int) -> npt.NDArray[np.int64]:
         """int64: the rows of `statements` about one entity."""

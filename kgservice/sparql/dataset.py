@@ -44,9 +44,9 @@ def blocks(graph: KnowledgeGraph) -> Iterator[memoryview]:
     part = graph.base if isinstance(graph, GrownGraph) else graph
     entities, relations, values = _terms(graph)
     yield from _about(part, graph, "s0x")
-    facts = graph.literals.statements
-    literals = graph.literals.vocabulary.names
-    yield from _statements(facts, entities, relations, literals, values, graph.erased, "f")
+    yield from _statements(
+        part.literals.statements, entities, relations, graph.literals.vocabulary.names, values, graph.erased, "f"
+    )
     yield from _texts(graph.relation_texts, relations, np.zeros(graph.r, dtype=bool))
     types = terms(graph.types.vocabulary.names)
     yield from _texts(graph.types.texts, types, np.zeros(len(types), dtype=bool))
@@ -56,6 +56,9 @@ def additions(graph: KnowledgeGraph) -> Iterator[memoryview]:
     """The lines of what was put into a graph; none for one that is as it was released."""
     if isinstance(graph, GrownGraph):
         yield from _about(graph.added, graph, "s1x")
+        entities, relations, values = _terms(graph)
+        facts, literals = graph.added.literals.statements, graph.literals.vocabulary.names
+        yield from _statements(facts, entities, relations, literals, values, graph.erased, "f1x")
 
 
 def _about(part: KnowledgeGraph, graph: KnowledgeGraph, name: str) -> Iterator[memoryview]:

@@ -1,8 +1,8 @@
 """`INSERT DATA` → entities to put: what an update says of entities that the release does not hold, as records.
 
 A release never changes; what can be added is what REST can put. So an update may insert labels, descriptions, aliases and types
-of such entities, and statements that link them to others, with annotations as qualifiers. They come on top of what was
-put before.
+of such entities, their numbers and dates, and statements that link them to others, with annotations as qualifiers. They come on
+top of what was put before.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from kgservice.answers import Pair, Question
 from kgservice.answers.records import EntityRecord
+from kgservice.graph.literals import XSD, Literal
 from kgservice.graph.names import WELL_KNOWN, name_of
 from kgservice.sparql.refusals import QueryRefused
 from kgservice.sparql.syntax import Token
@@ -26,7 +27,7 @@ _OTHER = {
 
 @dataclass(frozen=True)
 class Term:
-    """An IRI, or a literal with its language.
+    """An IRI, or a literal with its language and its datatype.
 
     Attributes:
         kind: `iri`, `literal` or `blank`.
@@ -35,6 +36,14 @@ class Term:
     kind: str
     value: str
     language: str = ""
+    datatype: str = ""
+
+    @property
+    def name(self) -> str:
+        """As what is put names it: an entity's name, or a literal as N-Triples write it."""
+        if self.kind != "literal":
+            return name_of(self.value)
+        return str(Literal(self.value, self.datatype or XSD + "string", self.language))
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,7 @@ def read(content: bytes) -> list[Stated]:
     """What the process that read an update found in it."""
 
     def term(one: Mapping[str, str]) -> Term:
-        return Term(one["kind"], one["value"], one.get("language", ""))
+        return Term(one["kind"], one["value"], one.get("language", ""), one.get("datatype", ""))
 
     return [
         Stated(
@@ -106,14 +115,19 @@ def records(
         about_new = not held(subject)
         if one.object.kind == "literal":
             field = {_LABEL: "labels", _ALIAS: "aliases", _DESCRIPTION: "descriptions"}.get(one.relation)
-            if field is None or not about_new:
-                raise _refused(one, "gives texts to new entities alone; numbers and dates cannot be put")
-            add(subject, **{field: text})
+            if not about_new:
+                raise _refused(one, "gives texts, numbers and dates to new entities alone")
+            if field is None and one.qualifiers:
+                raise _refused(one, "annotates no numbers and dates")
+            if field is None:
+                add(subject, values=(Pair(name_of(one.relation), one.object.name),))
+            else:
+                add(subject, **{field: text})
         elif one.relation == _TYPE and about_new:
             add(subject, types=(name_of(one.object.value),))
         else:
             relation, object = name_of(one.relation), name_of(one.object.value)
-            pairs = tuple(Pair(name_of(key), name_of(value.value)) for key, value in one.qualifiers)
+            pairs = tuple(Pair(name_of(key), value.name) for key, value in one.qualifiers)
             if about_new:
                 add(subject, facts=(Question(None, relation, object, pairs),))
             elif not held(object):

@@ -213,7 +213,12 @@ def inserted(_: ox.Store, asked: dict[str, Any]) -> tuple[str, bytes]:
 
 def _term(term: Any) -> dict[str, str]:
     if isinstance(term, ox.Literal):
-        return {"kind": "literal", "value": term.value, "language": term.language or ""}
+        return {
+            "kind": "literal",
+            "value": term.value,
+            "language": term.language or "",
+            "datatype": term.datatype.value,
+        }
     return {"kind": "iri" if isinstance(term, ox.NamedNode) else "blank", "value": getattr(term, "value", str(term))}
 
 
