@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument(
         "--models", nargs="+", default=list(MODELS), choices=MODELS, help="others keep their last figures"
     )
-    parser.add_argument("--entities", type=int, default=4, help="whose facts are taken out")
+    parser.add_argument("--entities", type=int, default=2, help="whose facts are taken out")
     parser.add_argument("--seeds", type=int, default=2, help="trainings of each")
     parser.add_argument("--out", type=Path, default=machine.RESULTS / "deletion.json")
     options = parser.parse_args()
