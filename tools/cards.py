@@ -345,6 +345,8 @@ def measured() -> Iterator[str]:
     yield from typed()
     yield "\n## Ingestion"
     yield from ingested()
+    yield "\n## Serving"
+    yield from served()
 
 
 def trained() -> Iterator[str]:
@@ -537,6 +539,57 @@ def ingested() -> Iterator[str]:
         shown = "–" if found is None else f"{found:,.2f}" if found < 100 else f"{found:,.0f}"
         rows[bar["bar"]] = bar["required"], shown, "yes" if bar["met"] else "no"
     yield from _table(("required", "measured", "met"), rows)
+
+
+def served() -> Iterator[str]:
+    """The service beside a bare answer and FAISS, the service asked for too much, and exhaustive search."""
+    record, exact = _result("serve"), _result("exact")
+    yield (
+        f"\nSingle completions of {record['distinct_questions']:,} distinct questions and bulk ones, model `{record['model']}` "
+        f"of the sample graph, {record['workers']} process on {record['machine']['cores']} cores shared with the client, "
+        f"load {record['machine']['load_average'][1]:.1f}; "
+        "`make bench-serve`, in `tests/bench/results/serve.json`:"
+    )
+    rows = {}
+    for about, side, other, rate, required in (
+        ("single, beside a bare FastAPI answer", "service_beside", "bare", "requests_per_s", "0.50"),
+        ("in bulk, beside FAISS Flat alone", "bulk", "faiss", "questions_per_s", "0.70"),
+    ):
+        ours, theirs = (statistics.median(turn[rate] for turn in record[one]) for one in (side, other))
+        share = record[f"of_{other}"]
+        shown = f"{share['median']:.2f} ({share['least']:.2f}–{share['greatest']:.2f})"
+        rows[about] = f"{ours:,.0f}", f"{theirs:,.0f}", shown, required
+    yield from _table(("questions/s", "beside", "share, of five turns", "required"), rows)
+    over = record["overload"]
+    memory = over["resident_mib_each_second"]
+    yield (
+        f"\nA server that lets {over['max_waiting']} requests wait, asked from {over['long']['connections']} connections for "
+        f"{over['long']['seconds']:.0f} s: {over['long']['answered']:,} answers, {over['long']['overloaded']:,} times 503, "
+        f"{over['long']['told_when']:,} of them with Retry-After, {over['long']['broken']:,} connections broken; memory "
+        f"{memory[0]:,.0f} MiB after a second, {memory[-1]:,.0f} at the end."
+    )
+    yield (
+        f"\nExhaustive search over {exact['vectors']:,} × {exact['width']}, inner products, the best {exact['k']}, "
+        f"near-duplicates among them; FAISS Flat with its product of matrices; load {exact['machine']['load_average'][1]:.1f} on "
+        f"{exact['machine']['cores']} cores; `make bench-exact`, in "
+        "`tests/bench/results/exact.json`:"
+    )
+    rows = {
+        f"{size} at a time": (
+            f"{rate:,.0f}",
+            f"{exact['faiss'][size]:,.0f}",
+            f"{exact['over_faiss'][size]:.2f}",
+            "1.50",
+        )
+        for size, rate in exact["ours"].items()
+    }
+    yield from _table(("questions/s", "FAISS's", "times", "required"), rows)
+    found = exact["compared"]
+    yield (
+        f"\nOf {found['questions']:,} questions {found['same_ids']:,} have FAISS's ids in its order. Of the others, arithmetic "
+        f"in fractions says that {found['ours_right']:,} are right as given here and {found['faiss_right']:,} as FAISS has them: "
+        "it adds up in float32, and near-duplicates change places."
+    )
 
 
 def qualified() -> Iterator[str]:
