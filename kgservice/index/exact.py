@@ -23,9 +23,9 @@ TILE = 65_536
 """Candidates scored at once, at most."""
 SCORES = 1 << 20
 """Scores at once: what a processor's cache holds."""
-LEAST = 4_096
+LEAST = 16_384
 """Candidates at once, however many questions: fewer make slow products."""
-TOGETHER = 256
+TOGETHER = 64
 """Questions at once: more gain nothing."""
 
 

@@ -131,7 +131,7 @@ def push(
                 held += 1
             if lost[row]:
                 break
-        if held >= k:
+        if held >= k and (2 * (held - count[row]) > k or held >= 4 * k):  # else few have come, and it is not worth it
             held, cut = _kept(scores[row], places[row], held, k, doubt[row])
         count[row], cuts[row] = 0 if lost[row] else held, cut
 
