@@ -112,7 +112,7 @@ def main() -> None:
     found["all_faiss_s"] = round(time.perf_counter() - started, 2)
     found["compared"] = compared(rows, asked, ours, theirs)
     about = {"when": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "machine": machine.machine(), "code": machine.code()}
-    about["command"] = "make bench-exact"  # type: ignore[assignment]
+    about["command"] = f"OMP_NUM_THREADS={torch.get_num_threads()} make bench-exact"  # type: ignore[assignment]
     machine.write_result(given.out, {**about, "versions": machine.versions("torch", "faiss-cpu", "numpy"), **found})
     print(json.dumps(found, indent=1))
 
