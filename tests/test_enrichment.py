@@ -26,6 +26,7 @@ from kgservice.enrichment.companions import PRIOR, Companions
 from kgservice.enrichment.links import MissingLinks, among, ranks
 from kgservice.enrichment.plan import Plan
 from kgservice.enrichment.running import PROPOSALS, Cancelled, enrich, read_proposals
+from kgservice.enrichment.scoring import Candidates
 from kgservice.enrichment.selecting import Limits, select
 from kgservice.enrichment.shapes import Shapes
 from kgservice.enrichment.table import SCHEMA, column, named, proposals
@@ -85,6 +86,26 @@ def test_shapes_are_what_the_statements_show() -> None:
     assert shapes.plausible_subjects(0).tolist() == [*countries, 50]
     assert shapes.plausible_objects(0).tolist() == [*cities, 51]
     assert shapes.plausible_objects(1).tolist() == [*countries, 50]
+
+
+def test_who_is_looked_at_for_the_calibration_does_not_tell_the_answer(
+    engine: Engine, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where only validation says that an entity stands at a relation's end, it would be looked at because it is the answer."""
+    learnt, seen = Shapes.learn(engine.graph, LEARNT), []
+
+    def told(self: MissingLinks, relation: int, found: Candidates, *_: object) -> None:
+        assert np.isin(found.subject, learnt.plausible_subjects(relation)).all()
+        assert np.isin(found.object, learnt.plausible_objects(relation)).all()
+        seen.append(len(found.subject))
+
+    monkeypatch.setattr(MissingLinks, "_told", told)
+    list(MissingLinks(engine, plan)._examples(lambda _: None))
+    assert sum(seen) > 0
+    graph = _tiny([0, 1, 2], [0, 0, 0], [30, 31, 32], [(0, 0)])
+    table = graph.statements.with_split(np.array([Split.TRAIN, Split.VALID, Split.TEST]))
+    shapes = Shapes.learn(KnowledgeGraph(graph.entities, graph.relations, table), (Split.TRAIN,))
+    assert (shapes.plausible_subjects(0).tolist(), shapes.plausible_objects(0).tolist()) == ([0], [30])
 
 
 @pytest.mark.parametrize(("rounded", "off"), [(False, 1e-4), (True, 2e-2)])

@@ -180,7 +180,7 @@ def speeds(record: Mapping[str, Any]) -> Iterator[str]:
         batch, best = min(peer["pykeen_s"].items(), key=lambda pair: pair[1])
         yield (
             f"\nThe {peer['k']:,} best of all {peer['pairs']:,} links of {peer['dataset']} that there could be, from the same "
-            f"weights of {peer['width']} reals, {peer['threads']} threads, nothing pruned: `strongest` "
+            f"weights of {peer['width']} reals, threads: {peer['threads']}, nothing pruned: `strongest` "
             f"{min(peer['ours_s'].values()):.2f} s, PyKEEN {peer['pykeen']}'s `predict_all` {best:.2f} s at its best batch size, "
             f"{batch}: {peer['times_faster']:.1f} times faster. Scores differ by at most "
             f"{peer['largest_difference_of_scores']:.1g}."

@@ -282,8 +282,10 @@ def _shown_share(odds: Floats, examples: Examples) -> float:
     enough = np.cumsum(examples.held[order]) >= SHOWN_BY
     if not enough.any():
         return 0.0
-    share = held[enough] / every[enough]
-    return float((share - Z * np.sqrt(share * (1 - share) / every[enough])).max())
+    share, many = held[enough] / every[enough], every[enough]
+    # Wilson's bound, which also knows that all of a hundred is not all.
+    middle, wide = share + Z**2 / (2 * many), Z * np.sqrt(share * (1 - share) / many + Z**2 / (4 * many**2))
+    return float(((middle - wide) / (1 + Z**2 / many)).max())
 
 
 def _best(question: npt.NDArray[np.int64], odds: Floats) -> Truth:

@@ -164,19 +164,27 @@ class MissingLinks:
         return self.calibration
 
     def _examples(self, advance: Advance) -> Iterator[Examples]:
-        """Candidates of every question that validation answers, and of a draw among the others."""
+        """Candidates of every question that validation answers, and of a draw among the others.
+
+        Subjects and objects are plausible here by what training states: that validation states one at all tells of answers.
+        """
+        learnt = Shapes.learn(self.graph, LEARNT)
         random = np.random.default_rng(self.plan.seed)
         held = self.graph.statements.in_split(Split.VALID)
-        asked = [self.questions(relation, LEARNT, every=True) for relation in self.relations]
+        asked = [
+            np.intersect1d(self.questions(relation, LEARNT, every=True), learnt.plausible_subjects(relation))
+            for relation in self.relations
+        ]
         rate = min(1.0, self.plan.sample / max(sum(map(len, asked)), 1))
         first = 0
         for relation, subjects in zip(self.relations, asked, strict=True):
             answered = np.isin(subjects, held.subject[held.relation == relation])
             drawn = random.random(len(subjects)) < rate
             chosen = np.flatnonzero(answered | drawn)
+            allow = np.isin(self.field_objects(relation), learnt.plausible_objects(relation))
             for start in range(0, len(chosen), self.plan.block):
                 some = chosen[start : start + self.plan.block]
-                found = self.field(relation).best(subjects[some], self.plan.k)
+                found = self.field(relation).best(subjects[some], self.plan.k, None if allow.all() else allow)
                 yield self._told(relation, found, first, np.where(answered[some], 1.0, 1 / rate), subjects[some])
                 first += len(some)
             advance(1)

@@ -6,6 +6,7 @@ those that contradict what the relation never does.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,8 @@ import numpy.typing as npt
 
 from kgservice.arrays.ordering import first_of_equal
 from kgservice.arrays.ragged import Ragged, offsets_of
-from kgservice.graph import KnowledgeGraph
+from kgservice.graph import ALL_SPLITS, KnowledgeGraph
+from kgservice.graph.statements import Split
 from kgservice.query import QueryBatch
 
 Ids = npt.NDArray[np.int32]
@@ -49,9 +51,11 @@ class Shapes:
     asymmetric: Flags
 
     @classmethod
-    def learn(cls, graph: KnowledgeGraph) -> Shapes:
-        """Look at every statement of the graph, of all splits."""
+    def learn(cls, graph: KnowledgeGraph, splits: Sequence[Split] = ALL_SPLITS) -> Shapes:
+        """Look at every statement of some splits."""
         table = graph.statements
+        if set(splits) != set(ALL_SPLITS):
+            table = table.take(np.isin(table.split, splits))
         fresh = first_of_equal(
             [table.subject, table.relation, table.object]
         )  # sorted; qualifiers make several rows of one

@@ -89,10 +89,9 @@ def main() -> None:
         machine.write_result(options.out, result)
         print(json.dumps({part: place[part]}, indent=1))
 
-    if "peer" in options.parts:
-        torch.set_num_threads(machine.machine()["cores"])
-        measured(result, "peer", beside_pykeen)
     torch.set_num_threads(1)
+    if "peer" in options.parts:
+        measured(result, "peer", beside_pykeen)
     if "million" in options.parts:
         measured(result, "million", lambda: machine.in_own_process("tests.bench.everything", MILLION))
     for name in options.data:

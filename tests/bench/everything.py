@@ -29,7 +29,7 @@ K = 100_000
 PEER_BATCHES = (128, 1024)
 SCALE = 0.3
 """Of made vectors."""
-MILLION = {"entities": 1_000_000, "statements": 1_000_000, "relations": 50, "width": 128}
+MILLION = {"entities": 1_000_000, "statements": 5_000_000, "relations": 50, "width": 128, "k": 3}
 BAR_MIB = 4096
 
 
@@ -95,7 +95,7 @@ def million(task: dict[str, Any]) -> dict[str, Any]:
         graph=graph, release_name="made@0", release=SimpleNamespace(models=("complex",)), model=lambda _: served
     )
     made_mib = machine.peak_memory_mib()
-    plan = Plan("made@0", threshold=0.01)
+    plan = Plan("made@0", threshold=0.01, k=task["k"])
     with tempfile.TemporaryDirectory() as folder:
         clock = time.perf_counter()
         report = enrich(engine, plan, Path(folder))
@@ -103,7 +103,7 @@ def million(task: dict[str, Any]) -> dict[str, Any]:
     work = opened(engine, plan)
     assert isinstance(work, MissingLinks)
     return {
-        "graph": graph.counts(), "made_peak_mib": made_mib, "peak_mib": machine.peak_memory_mib(), "run_s": took,
+        "task": task, "graph": graph.counts(), "made_peak_mib": made_mib, "peak_mib": machine.peak_memory_mib(), "run_s": took,
         "counts": report["counts"], "links": report["expected"]["links"], "blocks": work.blocks,
         "pairs_per_s_of_the_run": report["counts"]["pairs scored"] / took,
         "candidates_per_s_of_the_run": report["counts"]["candidates"] / took,
