@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 import shlex
 from pathlib import Path
@@ -16,8 +15,6 @@ from kgservice.enrichment.writers import ENDINGS, WRITERS
 from kgservice.release import ReleaseStore
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "enrichment.md").read_text(encoding="utf-8")
-RESULTS = Path(__file__).resolve().parent / "bench" / "results"
-FIGURES = ("precision", "recall", "raw_score_precision")
 QUICK = ["--model", "complex", "--relation", "world:officialLanguage", "--relation", "world:borders"]
 
 
@@ -43,7 +40,9 @@ def _run(words: list[str]) -> str:
 
 def test_every_command_and_the_review_after_it(home: Path, release_store: ReleaseStore) -> None:
     current = str(release_store.current_id())
-    calls = commands("enrich")
+    calls = [
+        words for words in commands("enrich") if "--ray" not in words
+    ]  # a cluster has its own: `make test-cluster`
     assert len(calls) >= 5
     for words in calls:
         words = [current if re.fullmatch(r"[0-9a-f]{12}", word) else word for word in words]
@@ -72,18 +71,3 @@ def test_every_format_is_described() -> None:
     assert set(ENDINGS.values()) == set(WRITERS)
     for ending in ENDINGS:
         assert f"`{ending}`" in PAGE, ending
-
-
-def test_the_figures_are_those_of_the_committed_result() -> None:
-    result = json.loads((RESULTS / "enrich.json").read_text(encoding="utf-8"))["data"]
-    rows = re.findall(r"^\| (0\.\d) \| ([\d,]+) \| (0\.\d+) \| (0\.\d+) \| (0\.\d+) \|$", PAGE, flags=re.MULTILINE)
-    found = [
-        tuple(
-            str(one) for one in (target["asked"], f"{target['links']:,}", *(f"{target[name]:.3f}" for name in FIGURES))
-        )
-        for name in ("codex-s", "codex-m")
-        for target in result[name]["links"]["targets"]
-    ]
-    assert rows == found
-    assert f"AUC {result['codex-s']['errors']['auc']:.3f}" in PAGE
-    assert f"{result['codex-s']['errors']['precision_at_5_percent']:.3f}" in PAGE
