@@ -555,8 +555,9 @@ def _busy(record: Mapping[str, Any]) -> str:
 def served() -> Iterator[str]:
     """The service beside a bare answer and FAISS, the service asked for too much, and exhaustive search."""
     record, exact = _result("serve"), _result("exact")
+    asked = f"model `{record['model']}`" if record["model"] else "by the release's choice of a model"
     yield (
-        f"\nSingle completions of {record['distinct_questions']:,} distinct questions and bulk ones, model `{record['model']}` "
+        f"\nSingle completions of {record['distinct_questions']:,} distinct questions and bulk ones, {asked} "
         f"of the sample graph, {record['workers']} process on {record['machine']['cores']} cores shared with the client; "
         f"`make bench-serve`, in `tests/bench/results/serve.json`:{_busy(record)}"
     )
