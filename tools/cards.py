@@ -358,6 +358,16 @@ def trained() -> Iterator[str]:
         f"({', '.join(machine['flags'])}), beside PyKEEN {record['versions']['pykeen']} at the best of its settings tried "
         "(17 on CoDEx-S, of these the best 3 on FB15k-237); `make bench-train`, all runs in `tests/bench/results/train.json`:"
     )
+    yield from _beside_pykeen(record)
+    quick = _result("train.quick")
+    yield (
+        f"\nOn another machine ({quick['machine']['cpu']}, {', '.join(quick['machine']['flags'])}), three epochs and one "
+        "setting a side (`python -m tests.bench.train --quick`, all runs in `tests/bench/results/train.quick.json`):"
+    )
+    yield from _beside_pykeen(quick)
+
+
+def _beside_pykeen(record: dict[str, Any]) -> Iterator[str]:
     columns = "s an epoch", "s to the peer's best MRR", "over the bf16 GEMM floor", "peak MiB", "ranked statements/s"
     rows = {}
     for name, data in record["datasets"].items():
