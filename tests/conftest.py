@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 from filelock import FileLock
 
 from kgservice import pipeline
@@ -96,3 +98,16 @@ def family_recipe(**model: object) -> Recipe:
         "search": {"encoder": "none"},
     }
     return Recipe.parse(tree)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sqlalchemy.Engine]:
+    """SQLite, and PostgreSQL where an address of one is given."""
+    from kgservice.store.database import open_database
+
+    url = os.environ.get("KGSERVICE_TEST_DATABASE_URL")
+    if request.param == "postgresql" and not url:
+        pytest.skip("KGSERVICE_TEST_DATABASE_URL names no PostgreSQL database")
+    engine = open_database(tmp_path, url if request.param == "postgresql" else None)
+    yield engine
+    engine.dispose()

@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,9 @@ class Nodes:
         self.cluster.remove_node(self.second, allow_graceful=False)
 
 
-@pytest.fixture(scope="module")
-def nodes() -> Iterator[Nodes]:
+@contextmanager
+def started() -> Iterator[Nodes]:
+    """A cluster for as long as it is needed."""
     import ray
 
     with pytest.MonkeyPatch.context() as patch:
@@ -77,6 +79,12 @@ def nodes() -> Iterator[Nodes]:
         finally:
             ray.shutdown()
             nodes.cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Nodes]:
+    with started() as cluster:
+        yield cluster
 
 
 def ntriples(count: int, *, first: int = 0) -> bytes:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pyarrow.parquet as parquet
 import pytest
+import sqlalchemy
 from click.testing import CliRunner
 from sqlalchemy import update
 from starlette.testclient import TestClient
@@ -31,17 +32,11 @@ from kgservice.store.jobs import JOBS, LEASE_S, Job, Jobs, KeyReused, UnknownJob
 REQUEST = {"relations": ["world:officialLanguage"], "models": ["complex"], "threshold": 0.01, "total": 250}
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def jobs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Jobs]:
-    """Over SQLite, and over PostgreSQL where an address of one is given."""
-    url = os.environ.get("KGSERVICE_TEST_DATABASE_URL")
-    if request.param == "postgresql" and not url:
-        pytest.skip("KGSERVICE_TEST_DATABASE_URL names no PostgreSQL database")
-    engine = open_database(tmp_path, url if request.param == "postgresql" else None)
-    with engine.begin() as connection:
+@pytest.fixture
+def jobs(database: sqlalchemy.Engine) -> Jobs:
+    with database.begin() as connection:
         connection.execute(JOBS.delete())
-    yield Jobs(engine)
-    engine.dispose()
+    return Jobs(database)
 
 
 def test_a_job_goes_from_queued_to_done(jobs: Jobs) -> None:

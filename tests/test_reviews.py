@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import sqlalchemy
 from click.testing import CliRunner
 
 from kgservice import ingestion
@@ -41,17 +40,11 @@ def _table(probability: np.ndarray, relations: int = 4) -> pa.Table:
     )
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def reviews(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reviews]:
-    """Over SQLite, and over PostgreSQL where an address of one is given."""
-    url = os.environ.get("KGSERVICE_TEST_DATABASE_URL")
-    if request.param == "postgresql" and not url:
-        pytest.skip("KGSERVICE_TEST_DATABASE_URL names no PostgreSQL database")
-    engine = open_database(tmp_path, url if request.param == "postgresql" else None)
-    with engine.begin() as connection:
+@pytest.fixture
+def reviews(database: sqlalchemy.Engine) -> Reviews:
+    with database.begin() as connection:
         connection.execute(REVIEWS.delete())
-    yield Reviews(engine)
-    engine.dispose()
+    return Reviews(database)
 
 
 def _judge(reviews: Reviews, table: pa.Table, truth: dict[str, bool], count: int, audit: float, seed: int = 0) -> None:

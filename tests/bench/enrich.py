@@ -83,9 +83,11 @@ def main() -> None:
     former = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {}
     result: dict[str, Any] = {"benchmark": "enrich", **former}
     data = result.setdefault("data", {})
+    local = {str(options.home), "--home"}  # where it lies says nothing elsewhere
+    command = " ".join(["make bench-enrich", *(word for word in sys.argv[1:] if word not in local)])
 
     def measured(place: dict[str, Any], part: str, measure: Callable[[], dict[str, Any]]) -> None:
-        place[part] = {"machine": machine.machine(), **machine.code(), "command": " ".join(sys.argv[1:]), **measure()}
+        place[part] = {"machine": machine.machine(), **machine.code(), "command": command, **measure()}
         machine.write_result(options.out, result)
         print(json.dumps({part: place[part]}, indent=1))
 

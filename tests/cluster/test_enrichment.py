@@ -17,24 +17,15 @@ from kgservice.enrichment.plan import Plan
 from kgservice.enrichment.running import CALIBRATION, PROPOSALS, enrich
 from kgservice.errors import DataError
 from kgservice.release import ReleaseStore
-from tests.test_distributed import Nodes
+from tests.test_distributed import Nodes, started
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.*")
 
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Nodes]:
-    import ray
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        nodes = Nodes()
-        try:
-            ray.init(nodes.address, logging_level=logging.ERROR)
-            yield nodes
-        finally:
-            ray.shutdown()
-            nodes.cluster.shutdown()
+    with started() as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")
