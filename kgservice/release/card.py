@@ -100,19 +100,22 @@ def _numbers(estimates: Mapping[str, Mapping[str, Any]]) -> list[str]:
     if not estimates:
         return []
     most = sorted(estimates.items(), key=lambda item: (-item[1]["known"], item[0]))[:NUMBERS]
+    left = sum(not row["learnt"] for row in estimates.values())
+    median = f" At {left} the median is as good, and answers." if left else ""
     lines = [
         "",
         "## Missing numbers",
         "",
         "Mean leave-one-out error of estimates and of the median, a factor where logarithms are fitted; coverage of the "
-        f"90 % intervals over five folds; {len(most)} of {len(estimates)} relations, those known of most entities.",
+        f"90 % intervals over five folds; {len(most)} of {len(estimates)} relations, those known of most entities.{median}",
         "",
         "| relation | known | error | of the median | coverage |",
         "|---|---|---|---|---|",
     ]
     for name, row in most:
         errors = [_error(row[key], row["log"]) for key in ("error", "median_error")]
-        lines.append(f"| {name} | {row['known']:,} | {' | '.join(errors)} | {row['coverage']:.1%} |")
+        answers = "" if row["learnt"] else ", by the median"
+        lines.append(f"| {name}{answers} | {row['known']:,} | {' | '.join(errors)} | {row['coverage']:.1%} |")
     return lines
 
 
