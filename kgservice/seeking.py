@@ -10,8 +10,8 @@ from torch import Tensor
 from kgservice.arrays.ragged import Ragged
 from kgservice.index import Found, Searcher
 from kgservice.query import QueryBatch, Slot
-from kgservice.scorers.base import VectorScorer
-from kgservice.scorers.stages import SecondStage, least_change
+from kgservice.scorers.base import SecondStage, VectorScorer
+from kgservice.scorers.stages import least_change
 
 
 def seek(

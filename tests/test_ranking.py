@@ -22,8 +22,8 @@ from kgservice.graph import KnowledgeGraph
 from kgservice.graph.statements import Split, StatementTable
 from kgservice.graph.vocabulary import Vocabulary
 from kgservice.query import QueryBatch, Slot
-from kgservice.scorers.base import EmbeddingScorer
 from kgservice.scorers.bilinear import ComplEx
+from kgservice.scorers.embedding import EmbeddingScorer
 from kgservice.scorers.translation import TransE
 
 

@@ -23,7 +23,7 @@ from kgservice.evaluation.evidence import statement_scores
 from kgservice.explain.adjacency import Adjacency
 from kgservice.query import QueryBatch, Slot
 from kgservice.release.served import ServedModel
-from kgservice.scorers.base import EmbeddingScorer, TableScorer
+from kgservice.scorers.embedding import EmbeddingScorer, TableScorer
 from kgservice.scorers.refining import guess_of, partition, refined, refined_rows
 from kgservice.similarity import similarity
 

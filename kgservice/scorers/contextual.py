@@ -33,13 +33,13 @@ from kgservice.graph.statements import Split
 from kgservice.query import QueryBatch, Slot
 from kgservice.recipe import ContextSettings, ModelSettings
 from kgservice.resources import home
-from kgservice.scorers.base import Answers, Guess, Logits, Term, VectorScorer, cubed
+from kgservice.scorers.base import Answers, Guess, Logits, SecondStage, Term, VectorScorer
 from kgservice.scorers.bilinear import ComplEx
 from kgservice.scorers.context import Context
+from kgservice.scorers.embedding import cubed
 from kgservice.scorers.fusion import GatedFusion
 from kgservice.scorers.generation import Beams, Generator, Memory, Names
 from kgservice.scorers.pretrained import Pretrained
-from kgservice.scorers.stages import SecondStage
 from kgservice.similarity import Metric
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from kgservice.errors import RecipeError
 from kgservice.recipe import ModelSettings
-from kgservice.scorers.base import EmbeddingScorer
+from kgservice.scorers.embedding import EmbeddingScorer
 from kgservice.similarity import Metric
 
 SPREAD_FLOOR = 1e-2

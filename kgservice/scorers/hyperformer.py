@@ -19,9 +19,10 @@ from kgservice.graph import KnowledgeGraph
 from kgservice.graph.statements import Split
 from kgservice.query import QueryBatch, Slot
 from kgservice.recipe import ModelSettings, TransformerSettings
-from kgservice.scorers.base import Answers, Logits, TableScorer, Term, cubed
+from kgservice.scorers.base import Answers, Logits, Term
 from kgservice.scorers.composition import compose
 from kgservice.scorers.context import MASKED, NOTHING, NUMBER, OTHER, Context
+from kgservice.scorers.embedding import TableScorer, cubed
 from kgservice.scorers.scales import KNOTS, Scales
 from kgservice.scorers.transformer import Transformer, dropout
 from kgservice.similarity import Metric

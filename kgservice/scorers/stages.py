@@ -2,43 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 from torch import Tensor
 
 from kgservice.graph import KnowledgeGraph, Level
 from kgservice.graph.statements import Split
-from kgservice.query import QueryBatch, Slot
+from kgservice.query import QueryBatch
 from kgservice.scorers.base import VectorScorer
 
 LEARNT = (Split.TRAIN, Split.CONTEXT)
-
-
-class SecondStage(Protocol):
-    """Scores candidates of questions by more than their vectors.
-
-    Attributes:
-        slots: the holes it scores candidates for.
-        width: how many of the best candidates of a question it looks at; None where it scores all entities by itself.
-    """
-
-    slots: frozenset[Slot]
-    width: int | None
-
-    def rescore(self, queries: QueryBatch, candidates: Tensor, first: Tensor) -> Tensor:
-        """float32 `[b, k]`: new scores of candidates.
-
-        Args:
-            queries: `b` questions.
-            candidates: int64 `[b, k]`; -1 where there is none, whose score is -inf.
-            first: float32 `[b, k]`, by their vectors.
-        """
-        ...
-
-    def scores(self, queries: QueryBatch) -> Tensor:
-        """float32 `[b, n]`: of all entities."""
-        ...
 
 
 class Staged:

@@ -20,9 +20,10 @@ from kgservice.graph import KnowledgeGraph
 from kgservice.graph.statements import Split
 from kgservice.query import QueryBatch, Slot
 from kgservice.recipe import ModelSettings, TransformerSettings
-from kgservice.scorers.base import Logits, VectorScorer, cubed
+from kgservice.scorers.base import Logits, VectorScorer
 from kgservice.scorers.composition import compose
 from kgservice.scorers.context import Context
+from kgservice.scorers.embedding import cubed
 from kgservice.scorers.transformer import Transformer, dropout
 from kgservice.similarity import Metric
 

@@ -27,9 +27,10 @@ from kgservice.query import QueryBatch, Slot
 from kgservice.recipe import ModelSettings, TextSettings
 from kgservice.recipe.template import Template
 from kgservice.resources import home
-from kgservice.scorers.base import EmbeddingScorer, Guess, Logits, VectorScorer, cubed, logits_of
+from kgservice.scorers.base import Guess, Logits, VectorScorer
 from kgservice.scorers.bilinear import ComplEx, DistMult, SimplE
 from kgservice.scorers.context import Context
+from kgservice.scorers.embedding import EmbeddingScorer, cubed, logits_of
 from kgservice.scorers.transformer import dropout
 from kgservice.scorers.translation import TransE
 from kgservice.similarity import Metric

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from kgservice.scorers.base import EmbeddingScorer, cubed
+from kgservice.scorers.embedding import EmbeddingScorer, cubed
 from kgservice.similarity import Metric
 
 

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from kgservice.graph import KnowledgeGraph
-from kgservice.scorers.base import EmbeddingScorer, VectorScorer
+from kgservice.scorers.base import VectorScorer
 from kgservice.scorers.bilinear import RESCAL, ComplEx, DistMult, SimplE
+from kgservice.scorers.embedding import EmbeddingScorer
 
 BILINEAR = (ComplEx, DistMult, RESCAL, SimplE)
 

@@ -13,8 +13,9 @@ from torch.func import functional_call
 
 from kgservice.errors import RecipeError
 from kgservice.recipe import TrainingSettings
-from kgservice.scorers.base import Answers, Logits, TableScorer, VectorScorer
+from kgservice.scorers.base import Answers, Logits, VectorScorer
 from kgservice.scorers.context import Context
+from kgservice.scorers.embedding import TableScorer
 from kgservice.training.distillation import distilled
 from kgservice.training.objectives import OBJECTIVES, Positives, Workspace, softmax
 from kgservice.training.questions import Batch, Questions

@@ -18,7 +18,8 @@ from torch import Tensor
 from kgservice.errors import RecipeError
 from kgservice.graph import KnowledgeGraph
 from kgservice.graph.vocabulary import Vocabulary
-from kgservice.scorers.base import EmbeddingScorer, VectorScorer
+from kgservice.scorers.base import VectorScorer
+from kgservice.scorers.embedding import EmbeddingScorer
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,8 @@ from kgservice.errors import InvalidQuestion, RecipeError, UnknownRelation
 from kgservice.query import QueryBatch, Slot
 from kgservice.recipe import ModelSettings
 from kgservice.scorers import SCORERS
-from kgservice.scorers.base import EmbeddingScorer, VectorScorer
+from kgservice.scorers.base import VectorScorer
+from kgservice.scorers.embedding import EmbeddingScorer
 
 N, R, WIDTH = 23, 5, 12
 
