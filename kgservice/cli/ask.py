@@ -9,19 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from kgservice.answers import (
-        Answer,
-        EntityPage,
-        Estimate,
-        LikeAnswer,
-        Named,
-        Pair,
-        QualifierView,
-        SearchResult,
-        StatementView,
-        TypesAnswer,
-        Verdict,
-    )
+    from kgservice.answers import Answer, Estimate, Named, Pair, QualifierView, StatementView, Verdict
+    from kgservice.answers.entities import EntityPage, LikeAnswer, TypesAnswer
+    from kgservice.answers.matches import SearchResult
     from kgservice.engine import Engine
 
 HOLES = ("?", "_")

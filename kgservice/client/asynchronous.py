@@ -9,18 +9,10 @@ from typing import Self, TypeVar, Unpack
 import anyio
 import httpx
 
-from kgservice.answers import (
-    Answer,
-    EntityPage,
-    LikeAnswer,
-    Match,
-    Question,
-    SearchResult,
-    Statement,
-    TypesAnswer,
-    Verdict,
-)
+from kgservice.answers import Answer, Question, Statement, Verdict
+from kgservice.answers.entities import EntityPage, LikeAnswer, TypesAnswer
 from kgservice.answers.explanations import Explanation
+from kgservice.answers.matches import Match, SearchResult
 from kgservice.answers.records import EntityRecord
 from kgservice.client import calls
 from kgservice.client.calls import Call

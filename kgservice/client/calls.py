@@ -11,17 +11,10 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from kgservice.answers import (
-    Answer,
-    Described,
-    EntityPage,
-    LikeAnswer,
-    Question,
-    SearchResult,
-    Statement,
-    Verdict,
-)
+from kgservice.answers import Answer, Described, Question, Statement, Verdict
+from kgservice.answers.entities import EntityPage, LikeAnswer
 from kgservice.answers.explanations import Explanation
+from kgservice.answers.matches import SearchResult
 from kgservice.answers.records import EntityRecord
 from kgservice.client.refusals import problem_of
 from kgservice.errors import DataError, KGServiceError

@@ -17,21 +17,9 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 import numpy.typing as npt
 
-from kgservice.answers import (
-    MAX_K,
-    MAX_STATEMENTS,
-    Answer,
-    Described,
-    EntityMap,
-    EntityPage,
-    LikeAnswer,
-    Question,
-    RelationSummary,
-    SearchResult,
-    Statement,
-    TypesAnswer,
-    Verdict,
-)
+from kgservice.answers import MAX_K, MAX_STATEMENTS, Answer, Described, Question, Statement, Verdict
+from kgservice.answers.entities import EntityMap, EntityPage, LikeAnswer, RelationSummary, TypesAnswer
+from kgservice.answers.matches import SearchResult
 from kgservice.answers.records import EntityRecord
 from kgservice.engine import canaries
 from kgservice.engine.adding import AddedEntities, ReleaseSearch, canonical

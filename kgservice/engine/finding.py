@@ -9,8 +9,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from kgservice.answers import MAX_K, Facet, FacetValue, Highlights, Match, Named, SearchResult
+from kgservice.answers import MAX_K, Named
 from kgservice.answers.cursors import Cursor
+from kgservice.answers.matches import Facet, FacetValue, Highlights, Match, SearchResult
 from kgservice.engine.reading import Filter, fact_of
 from kgservice.graph.names import Names
 from kgservice.graph.views import Views

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from kgservice.answers import LikeAnswer, LikeEntity
+from kgservice.answers.entities import LikeAnswer, LikeEntity
 from kgservice.arrays.layers import Layers
 from kgservice.errors import InvalidQuestion
 from kgservice.graph.views import Views

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kgservice.answers import EntityMap, MapPoint
+from kgservice.answers.entities import EntityMap, MapPoint
 from kgservice.errors import InvalidQuestion
 from kgservice.evaluation.projection import best_connected, main_types, project
 from kgservice.graph import KnowledgeGraph

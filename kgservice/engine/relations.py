@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from kgservice.answers import RelationSummary
+from kgservice.answers.entities import RelationSummary
 from kgservice.graph import KnowledgeGraph
 from kgservice.graph.views import Views
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kgservice.answers import Described, Named, TypeBasis, TypeCandidate, TypesAnswer
+from kgservice.answers import Described, Named
+from kgservice.answers.entities import TypeBasis, TypeCandidate, TypesAnswer
 from kgservice.encoders import shared_encoder
 from kgservice.encoders.describing import described, described_types
 from kgservice.errors import InvalidQuestion

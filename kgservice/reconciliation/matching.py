@@ -15,7 +15,8 @@ from typing import Literal
 
 import numpy as np
 
-from kgservice.answers import MAX_K, Match, Named, SearchResult
+from kgservice.answers import MAX_K, Named
+from kgservice.answers.matches import Match, SearchResult
 from kgservice.engine import Engine
 from kgservice.errors import InvalidQuestion
 from kgservice.reconciliation.agreement import Agreement, Condition, of_names

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from kgservice.answers import EntityPage
+from kgservice.answers.entities import EntityPage
 from kgservice.engine import Engine
 from kgservice.reconciliation.suggesting import Kind
 

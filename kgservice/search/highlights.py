@@ -7,7 +7,7 @@ from functools import cache
 
 from rapidfuzz.distance import OSA
 
-from kgservice.answers import Part
+from kgservice.answers.matches import Part
 from kgservice.search.folding import fold
 from kgservice.search.lexical import typos_allowed
 

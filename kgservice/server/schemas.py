@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kgservice.answers import Answer, Named, SearchResult, TypesAnswer, Verdict
+from kgservice.answers import Answer, Named, Verdict
+from kgservice.answers.entities import TypesAnswer
 from kgservice.answers.explanations import Explanation
+from kgservice.answers.matches import SearchResult
 
 
 @dataclass(frozen=True)

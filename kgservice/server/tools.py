@@ -20,8 +20,10 @@ from pydantic import Field
 from starlette.routing import BaseRoute
 
 from kgservice import __version__
-from kgservice.answers import Answer, EntityPage, Pair, Question, SearchResult, Statement, Verdict
+from kgservice.answers import Answer, Pair, Question, Statement, Verdict
+from kgservice.answers.entities import EntityPage
 from kgservice.answers.explanations import Explanation
+from kgservice.answers.matches import SearchResult
 from kgservice.errors import DataError, KGServiceError
 from kgservice.server.fields import Language, Model, Name, PairBody
 from kgservice.server.problems import RequestProblem

@@ -10,7 +10,9 @@ from fastapi import APIRouter, Body, Path, Query, Request, Response
 from fastapi.openapi.models import Example
 from pydantic import TypeAdapter
 
-from kgservice.answers import Described, EntityPage, LikeAnswer, SearchResult, TypesAnswer
+from kgservice.answers import Described
+from kgservice.answers.entities import EntityPage, LikeAnswer, TypesAnswer
+from kgservice.answers.matches import SearchResult
 from kgservice.engine import Engine
 from kgservice.errors import InvalidQuestion
 from kgservice.server.documentation import responses

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from kgservice.answers import EntityMap, RelationList
+from kgservice.answers.entities import EntityMap, RelationList
 from kgservice.engine import Engine
 from kgservice.engine.relations import matching
 from kgservice.errors import InvalidQuestion
