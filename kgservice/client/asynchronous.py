@@ -13,6 +13,14 @@ from kgservice.answers import Answer, Question, Statement, Verdict
 from kgservice.answers.entities import EntityPage, LikeAnswer, TypesAnswer
 from kgservice.answers.explanations import Explanation
 from kgservice.answers.matches import Match, SearchResult
+from kgservice.answers.options import (
+    ClassifyOptions,
+    CompleteOptions,
+    ExplainOptions,
+    SearchOptions,
+    SimilarOptions,
+    TypesOptions,
+)
 from kgservice.answers.records import EntityRecord
 from kgservice.client import calls
 from kgservice.client.calls import Call
@@ -64,43 +72,39 @@ class AsyncClient:
         """Close the connections."""
         await self._http.aclose()
 
-    async def complete(self, question: Question, **options: Unpack[calls.CompleteOptions]) -> Answer:
+    async def complete(self, question: Question, **options: Unpack[CompleteOptions]) -> Answer:
         """The best candidates for the hole of a question; see `Engine.complete`."""
         return await self._ask(calls.complete(question, options))
 
-    def complete_many(
-        self, questions: Sequence[Question], **options: Unpack[calls.CompleteOptions]
-    ) -> AsyncIterator[Answer]:
+    def complete_many(self, questions: Sequence[Question], **options: Unpack[CompleteOptions]) -> AsyncIterator[Answer]:
         """The answers to many questions in their order, asked for as they are taken."""
         return self._each(calls.complete_many(questions, options), lambda part: part.answers)
 
     def complete_each(
-        self, questions: Sequence[Question], **options: Unpack[calls.CompleteOptions]
+        self, questions: Sequence[Question], **options: Unpack[CompleteOptions]
     ) -> AsyncIterator[Answer | KGServiceError]:
         """The same; a question that cannot be answered gives its error in place of its answer."""
         return self._each(calls.complete_each(questions, options), lambda part: part)
 
-    async def classify(self, statement: Statement, **options: Unpack[calls.ClassifyOptions]) -> Verdict:
+    async def classify(self, statement: Statement, **options: Unpack[ClassifyOptions]) -> Verdict:
         """Whether a statement is true; see `Engine.classify`."""
         return await self._ask(calls.classify(statement, options))
 
     def classify_many(
-        self, statements: Sequence[Statement], **options: Unpack[calls.ClassifyOptions]
+        self, statements: Sequence[Statement], **options: Unpack[ClassifyOptions]
     ) -> AsyncIterator[Verdict]:
         """The verdicts on many statements in their order, asked for as they are taken."""
         return self._each(calls.classify_many(statements, options), lambda part: part.verdicts)
 
-    async def explain(self, statement: Statement, **options: Unpack[calls.ExplainOptions]) -> Explanation:
+    async def explain(self, statement: Statement, **options: Unpack[ExplainOptions]) -> Explanation:
         """Why a statement is thought true; see `Engine.explain`."""
         return await self._ask(calls.explain(statement, options))
 
-    async def search(
-        self, query: str, *, cursor: str | None = None, **options: Unpack[calls.SearchOptions]
-    ) -> SearchResult:
+    async def search(self, query: str, *, cursor: str | None = None, **options: Unpack[SearchOptions]) -> SearchResult:
         """Entities by what they are called and what is said of them; see `Engine.search`."""
         return await self._ask(calls.search(query, cursor, options))
 
-    async def matches(self, query: str, **options: Unpack[calls.SearchOptions]) -> AsyncIterator[Match]:
+    async def matches(self, query: str, **options: Unpack[SearchOptions]) -> AsyncIterator[Match]:
         """All matches, page after page as they are taken; a page has `k`."""
         found = await self.search(query, **options)
         for one in found.matches:
@@ -110,9 +114,7 @@ class AsyncClient:
             for one in found.matches:
                 yield one
 
-    def search_many(
-        self, queries: Sequence[str], **options: Unpack[calls.SearchOptions]
-    ) -> AsyncIterator[SearchResult]:
+    def search_many(self, queries: Sequence[str], **options: Unpack[SearchOptions]) -> AsyncIterator[SearchResult]:
         """The first matches of many queries in their order, asked for as they are taken."""
         return self._each(calls.search_many(queries, options), lambda part: part.answers)
 
@@ -120,11 +122,11 @@ class AsyncClient:
         """What the graph holds about an entity; see `Engine.entity`."""
         return await self._ask(calls.entity(name, language, limit))
 
-    async def similar_to(self, name: str, **options: Unpack[calls.SimilarOptions]) -> LikeAnswer:
+    async def similar_to(self, name: str, **options: Unpack[SimilarOptions]) -> LikeAnswer:
         """Which entities are like one; see `Engine.similar_to`."""
         return await self._ask(calls.similar_to(name, options))
 
-    def types_of(self, entities: Sequence[str], **options: Unpack[calls.TypesOptions]) -> AsyncIterator[TypesAnswer]:
+    def types_of(self, entities: Sequence[str], **options: Unpack[TypesOptions]) -> AsyncIterator[TypesAnswer]:
         """Which types entities have, in their order; see `Engine.types_of`."""
         return self._each(calls.types_of(entities, options), lambda part: part.answers)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Generic, Literal, TypedDict, TypeVar
+from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -15,6 +15,14 @@ from kgservice.answers import Answer, Described, Question, Statement, Verdict
 from kgservice.answers.entities import EntityPage, LikeAnswer
 from kgservice.answers.explanations import Explanation
 from kgservice.answers.matches import SearchResult
+from kgservice.answers.options import (
+    ClassifyOptions,
+    CompleteOptions,
+    ExplainOptions,
+    SearchOptions,
+    SimilarOptions,
+    TypesOptions,
+)
 from kgservice.answers.records import EntityRecord
 from kgservice.client.refusals import problem_of
 from kgservice.errors import DataError, KGServiceError
@@ -24,65 +32,6 @@ T = TypeVar("T")
 _BULK = 1000
 """Questions in one request; what a server takes by default."""
 _BULK_CANDIDATES = 100_000
-
-
-class CompleteOptions(TypedDict, total=False):
-    """See `Engine.complete`."""
-
-    k: int
-    types: Sequence[str]
-    filters: Sequence[tuple[str, str]]
-    exclude_known: bool
-    model: str
-    fuse: bool
-    language: str
-
-
-class ClassifyOptions(TypedDict, total=False):
-    """See `Engine.classify`."""
-
-    model: str
-    language: str
-
-
-class ExplainOptions(TypedDict, total=False):
-    """See `Engine.explain`."""
-
-    k: int
-    model: str
-    language: str
-
-
-class SearchOptions(TypedDict, total=False):
-    """See `Engine.search`; `filters` are pairs of a relation and an object."""
-
-    k: int
-    types: Sequence[str]
-    filters: Sequence[tuple[str, str]]
-    language: str
-    mode: Literal["auto", "lexical", "dense"]
-    facets: bool
-    facet_by: Sequence[str]
-    highlight: bool
-
-
-class SimilarOptions(TypedDict, total=False):
-    """See `Engine.similar_to`."""
-
-    k: int
-    model: str
-    types: Sequence[str]
-    language: str
-
-
-class TypesOptions(TypedDict, total=False):
-    """See `Engine.types_of`."""
-
-    types: Sequence[str | Described]
-    k: int
-    model: str
-    exclude_known: bool
-    language: str
 
 
 @dataclass(frozen=True)
@@ -180,7 +129,7 @@ def search(query: str, cursor: str | None, options: SearchOptions) -> Call[Searc
     """`GET /v1/search`, whose result may be a page behind another."""
     given: dict[str, Any] = dict(options)
     renamed = {"type": given.pop("types", ()), "facet": given.pop("facet_by", ())}
-    renamed["filter"] = [f"{relation}={object}" for relation, object in given.pop("filters", ())]
+    renamed["filter"] = [one if isinstance(one, str) else "=".join(one) for one in given.pop("filters", ())]
     return Call("GET", "/v1/search", SearchResult, query={"q": query, "cursor": cursor, **given, **renamed})
 
 
@@ -239,7 +188,10 @@ def _named(options: CompleteOptions | SearchOptions) -> dict[str, Any]:
     """Options as bodies have them: a filter names its parts."""
     given: dict[str, Any] = dict(options)
     if "filters" in given:
-        given["filters"] = [{"relation": relation, "object": object} for relation, object in given["filters"]]
+        given["filters"] = [
+            one if isinstance(one, str) else dict(zip(("relation", "object"), one, strict=True))
+            for one in given["filters"]
+        ]
     return given
 
 

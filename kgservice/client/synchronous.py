@@ -13,6 +13,14 @@ from kgservice.answers import Answer, Question, Statement, Verdict
 from kgservice.answers.entities import EntityPage, LikeAnswer, TypesAnswer
 from kgservice.answers.explanations import Explanation
 from kgservice.answers.matches import Match, SearchResult
+from kgservice.answers.options import (
+    ClassifyOptions,
+    CompleteOptions,
+    ExplainOptions,
+    SearchOptions,
+    SimilarOptions,
+    TypesOptions,
+)
 from kgservice.answers.records import EntityRecord
 from kgservice.client import calls
 from kgservice.client.calls import Call
@@ -64,41 +72,37 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def complete(self, question: Question, **options: Unpack[calls.CompleteOptions]) -> Answer:
+    def complete(self, question: Question, **options: Unpack[CompleteOptions]) -> Answer:
         """The best candidates for the hole of a question; see `Engine.complete`."""
         return self._ask(calls.complete(question, options))
 
-    def complete_many(
-        self, questions: Sequence[Question], **options: Unpack[calls.CompleteOptions]
-    ) -> Iterator[Answer]:
+    def complete_many(self, questions: Sequence[Question], **options: Unpack[CompleteOptions]) -> Iterator[Answer]:
         """The answers to many questions in their order, asked for as they are taken."""
         return self._each(calls.complete_many(questions, options), lambda part: part.answers)
 
     def complete_each(
-        self, questions: Sequence[Question], **options: Unpack[calls.CompleteOptions]
+        self, questions: Sequence[Question], **options: Unpack[CompleteOptions]
     ) -> Iterator[Answer | KGServiceError]:
         """The same; a question that cannot be answered gives its error in place of its answer."""
         return self._each(calls.complete_each(questions, options), lambda part: part)
 
-    def classify(self, statement: Statement, **options: Unpack[calls.ClassifyOptions]) -> Verdict:
+    def classify(self, statement: Statement, **options: Unpack[ClassifyOptions]) -> Verdict:
         """Whether a statement is true; see `Engine.classify`."""
         return self._ask(calls.classify(statement, options))
 
-    def classify_many(
-        self, statements: Sequence[Statement], **options: Unpack[calls.ClassifyOptions]
-    ) -> Iterator[Verdict]:
+    def classify_many(self, statements: Sequence[Statement], **options: Unpack[ClassifyOptions]) -> Iterator[Verdict]:
         """The verdicts on many statements in their order, asked for as they are taken."""
         return self._each(calls.classify_many(statements, options), lambda part: part.verdicts)
 
-    def explain(self, statement: Statement, **options: Unpack[calls.ExplainOptions]) -> Explanation:
+    def explain(self, statement: Statement, **options: Unpack[ExplainOptions]) -> Explanation:
         """Why a statement is thought true; see `Engine.explain`."""
         return self._ask(calls.explain(statement, options))
 
-    def search(self, query: str, *, cursor: str | None = None, **options: Unpack[calls.SearchOptions]) -> SearchResult:
+    def search(self, query: str, *, cursor: str | None = None, **options: Unpack[SearchOptions]) -> SearchResult:
         """Entities by what they are called and what is said of them; see `Engine.search`."""
         return self._ask(calls.search(query, cursor, options))
 
-    def matches(self, query: str, **options: Unpack[calls.SearchOptions]) -> Iterator[Match]:
+    def matches(self, query: str, **options: Unpack[SearchOptions]) -> Iterator[Match]:
         """All matches, page after page as they are taken; a page has `k`."""
         found = self.search(query, **options)
         yield from found.matches
@@ -106,7 +110,7 @@ class Client:
             found = self.search(query, cursor=found.next, **options)
             yield from found.matches
 
-    def search_many(self, queries: Sequence[str], **options: Unpack[calls.SearchOptions]) -> Iterator[SearchResult]:
+    def search_many(self, queries: Sequence[str], **options: Unpack[SearchOptions]) -> Iterator[SearchResult]:
         """The first matches of many queries in their order, asked for as they are taken."""
         return self._each(calls.search_many(queries, options), lambda part: part.answers)
 
@@ -114,11 +118,11 @@ class Client:
         """What the graph holds about an entity; see `Engine.entity`."""
         return self._ask(calls.entity(name, language, limit))
 
-    def similar_to(self, name: str, **options: Unpack[calls.SimilarOptions]) -> LikeAnswer:
+    def similar_to(self, name: str, **options: Unpack[SimilarOptions]) -> LikeAnswer:
         """Which entities are like one; see `Engine.similar_to`."""
         return self._ask(calls.similar_to(name, options))
 
-    def types_of(self, entities: Sequence[str], **options: Unpack[calls.TypesOptions]) -> Iterator[TypesAnswer]:
+    def types_of(self, entities: Sequence[str], **options: Unpack[TypesOptions]) -> Iterator[TypesAnswer]:
         """Which types entities have, in their order; see `Engine.types_of`."""
         return self._each(calls.types_of(entities, options), lambda part: part.answers)
 

@@ -5,68 +5,41 @@ It gives out the frozen dataclasses of `answers`, with labels beside ids and the
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Unpack
 
 import numpy as np
-import numpy.typing as npt
 
-from kgservice.answers import MAX_K, MAX_STATEMENTS, Answer, Described, Question, Statement, Verdict
+from kgservice.answers import MAX_STATEMENTS, Answer, Described, Question, Statement, Verdict
 from kgservice.answers.entities import EntityMap, EntityPage, LikeAnswer, RelationSummary, TypesAnswer
 from kgservice.answers.matches import SearchResult
+from kgservice.answers.options import CompleteOptions, SearchOptions
 from kgservice.answers.records import EntityRecord
 from kgservice.engine import canaries
 from kgservice.engine.adding import AddedEntities, ReleaseSearch, canonical
-from kgservice.engine.completion import Completion
-from kgservice.engine.filled import Answers
+from kgservice.engine.asking import Asking, within_bounds
 from kgservice.engine.finding import Finding, Sought
-from kgservice.engine.fusing import fused
 from kgservice.engine.judging import Judging
 from kgservice.engine.likeness import alike
 from kgservice.engine.mapping import entity_map
-from kgservice.engine.reading import Filter, Reading, fact_of
+from kgservice.engine.reading import Reading
 from kgservice.engine.relations import summaries
 from kgservice.engine.routing import Routing
+from kgservice.engine.showing import entity_page
 from kgservice.engine.telling import Telling
-from kgservice.errors import DataError, InvalidQuestion
+from kgservice.errors import InvalidQuestion
 from kgservice.explain import MAX_SHOWN, Explaining, Explanation
 from kgservice.graph import KnowledgeGraph
 from kgservice.graph.names import Names
-from kgservice.graph.texts import TextKind
 from kgservice.graph.views import Views
-from kgservice.query import QueryBatch, Slot
 from kgservice.release import Release, ReleaseStore
 from kgservice.release.served import ServedModel
-from kgservice.release.stacking import FILE as FUSION
-from kgservice.release.stacking import Stacker
-from kgservice.scorers.text import TextScorer
 from kgservice.search import EntitySearch, LayeredSearch
 from kgservice.store import Changes, Journal
-
-logger = logging.getLogger(__name__)
-
-_FUSES = (
-    "models answer together questions for the subject or object of links between entities, by name, without qualifiers, model "
-    "or what is known"
-)
-
-
-class How(TypedDict, total=False):
-    """How questions are completed; see `Engine.complete`."""
-
-    k: int
-    types: Sequence[str]
-    filters: Sequence[Filter]
-    exclude_known: bool
-    model: str | None
-    fuse: bool
-    language: str
 
 
 class Engine:
@@ -79,13 +52,15 @@ class Engine:
     def __init__(self, release: Release, changes: Changes | None = None, *, former: Engine | None = None) -> None:
         self.release, self.changes = release, changes or Changes()
         self.revision = self.changes.revision
-        self._learnt: Mapping[str, ServedModel] = former._learnt if former else _opened(release)
+        self._learnt: Mapping[str, ServedModel] = (
+            former._learnt if former else {name: ServedModel.open(release, name) for name in release.models}
+        )
         before = former._added if former else None
         self._added: AddedEntities | None = (
             AddedEntities.read(release.graph, self.changes, before) if self.revision else None
         )
         self.graph: KnowledgeGraph = self._added.graph if self._added else release.graph
-        # The nearest engine before this one whose models are grown; what they have is not computed again.
+        # The nearest one before whose models are grown; what they have is not computed again.
         self._former: Engine | None = former if former is None or former._grown else former._former
         self._grown: bool = self._added is None
         self._made = self._learnt
@@ -97,7 +72,6 @@ class Engine:
         self.types = Names.types(graph.types.vocabulary, graph.prefixes, f"{where} ({len(graph.types):,} types)")
         self._reading = Reading(graph, self.entities, self.relations)
         self._views = Views(graph, self.entities, self.relations, self.types)
-        self._completion = Completion(graph, self._views, self.release_name)
         self._judging = Judging(graph, self._views, self.release_name)
         self._explaining = Explaining(graph, self._views)
         self._search: ReleaseSearch = former._search if former else ReleaseSearch(release)
@@ -140,17 +114,19 @@ class Engine:
             return self._made
 
     @cached_property
-    def _stacker(self) -> Stacker:
-        return Stacker.open(self.release.folder / FUSION)
-
-    @cached_property
     def _routing(self) -> Routing:
         told = {
             name: self.release.metrics(name)["types"]["micro_f1"]
             for name, model in self._learnt.items()
             if len(model.type_head.types)
         }
-        return Routing(self.release.id, self._models, told)
+        return Routing(self.release.id, self._models, told, self.graph.seen)
+
+    @cached_property
+    def _asking(self) -> Asking:
+        return Asking(
+            self.release, self.release_name, self._reading, self.types, self._views, self._models, self._routing
+        )
 
     def together(self, names: Sequence[str]) -> Reading:
         """What names mean to entities that are put together, which may name each other.
@@ -158,13 +134,7 @@ class Engine:
         Args:
             names: of all of them.
         """
-        graph = self.graph
-        vocabulary = graph.entities.extend([self.entities.full(name) for name in names])
-        if len(vocabulary) == graph.n:
-            return self._reading
-        hidden = np.pad(graph.erased, (0, len(vocabulary) - graph.n))
-        entities = Names.entities(vocabulary, graph.prefixes, f"{self.entities.where}, nor put with it", hidden)
-        return Reading(graph, entities, self.relations)
+        return self._reading.beside(names)
 
     def record(self, record: EntityRecord, together: Reading | None = None) -> EntityRecord:
         """An entity that is to be put, by full names.
@@ -205,7 +175,7 @@ class Engine:
         """
         return self._routing.named(name)
 
-    def complete(self, questions: Sequence[Question], **how: Unpack[How]) -> list[Answer]:
+    def complete(self, questions: Sequence[Question], **options: Unpack[CompleteOptions]) -> list[Answer]:
         """The best candidates for the hole of each question; for an object that is a number, its estimate.
 
         Args:
@@ -224,98 +194,16 @@ class Engine:
             UnknownName: an entity, relation, type or model that the release does not hold.
         """
         found: dict[int, Answer] = {}
-        for places, filled in self._complete(questions, **how):
+        for places, filled in self._asking.complete(questions, **options):
             found.update(zip(places, filled.answers(), strict=True))
         return [found[place] for place in range(len(questions))]
 
-    def complete_written(self, questions: Sequence[Question], **how: Unpack[How]) -> list[bytes]:
+    def complete_written(self, questions: Sequence[Question], **options: Unpack[CompleteOptions]) -> list[bytes]:
         """The answers of `complete`, each as JSON: for servers, that make no dataclasses to write them."""
         found: dict[int, bytes] = {}
-        for places, filled in self._complete(questions, **how):
+        for places, filled in self._asking.complete(questions, **options):
             found.update(zip(places, filled.written(), strict=True))
         return [found[place] for place in range(len(questions))]
-
-    def _complete(
-        self,
-        questions: Sequence[Question],
-        *,
-        k: int = 10,
-        types: Sequence[str] = (),
-        filters: Sequence[Filter] = (),
-        exclude_known: bool = True,
-        model: str | None = None,
-        fuse: bool = False,
-        language: str = "en",
-    ) -> Iterator[tuple[Sequence[int], Answers]]:
-        """Places of questions that are answered alike, and their answers."""
-        if not 1 <= k <= MAX_K:
-            raise InvalidQuestion(f"k must be in [1, {MAX_K}], found {k}")
-        allow = self._allowed(types, filters)
-        kinds: dict[tuple[Slot, bool], list[int]] = defaultdict(list)
-        told: dict[Slot, list[int]] = defaultdict(list)
-        for place, question in enumerate(questions):
-            if question.described:
-                told[question.slot].append(place)
-            else:
-                kinds[question.slot, bool(question.qualifiers)].append(place)
-        if fuse and told:
-            raise InvalidQuestion(f"{_FUSES}, found one that is described")
-        for slot, places in told.items():
-            asked = [questions[place] for place in places]
-            yield places, self._complete_described(slot, asked, k, allow, model, language)
-        for (slot, qualified), places in kinds.items():
-            if slot is Slot.RELATION and (types or filters):
-                raise InvalidQuestion("types and filters restrict entities; a question for a relation takes none")
-            able = self._routing.able(slot, qualified, model)
-            batch = self._reading.batch(slot, [questions[place] for place in places])
-            numeric = ~self.graph.linking[batch.relation] & (slot is Slot.OBJECT)
-            if fuse:
-                if model or qualified or not exclude_known or slot not in (Slot.OBJECT, Slot.SUBJECT) or numeric.any():
-                    raise InvalidQuestion(f"{_FUSES}, found another")
-                how: dict[str, Any] = {"k": k, "allow": allow, "language": language, "release": self.release_name}
-                models = list(self._models.values())
-                yield places, fused(models, self._stacker, self.graph, self._views, batch, **how)
-                continue
-            known = (batch.anchor,) if slot in (Slot.OBJECT, Slot.SUBJECT) else (batch.subject, batch.object)
-            self._only_learnt(batch)
-            for served, asking in self._routing.parted(able, self._unseen(*known), known):
-                for number in np.unique(numeric[asking]).tolist():
-                    rows = asking[numeric[asking] == number]
-                    part = batch if len(rows) == len(batch) else batch.take(rows)
-                    filled = (
-                        self._completion.numbers(served, part, bool(types or filters), language)
-                        if number
-                        else self._completion.candidates(served, part, k, allow, exclude_known, language)
-                    )
-                    yield [places[row] for row in rows.tolist()], filled
-
-    def _complete_described(
-        self,
-        slot: Slot,
-        questions: Sequence[Question],
-        k: int,
-        allow: npt.NDArray[np.bool_] | None,
-        model: str | None,
-        language: str,
-    ) -> Answers:
-        """Questions about entities that are described: a model that reads texts answers them."""
-        if slot not in (Slot.SUBJECT, Slot.OBJECT) or any(question.qualifiers for question in questions):
-            raise InvalidQuestion(
-                "an entity that is described, not named, can be asked for subjects or objects, without qualifiers"
-            )
-        served = self._routing.reading(slot, model)
-        relation = np.array([self.relations.resolve(question.relation or "") for question in questions], dtype=np.int32)
-        if not self.graph.linking[relation].all():
-            raise InvalidQuestion(
-                "an entity that is described is asked about relations that link entities, not numbers"
-            )
-        entities = [question.described for question in questions]
-        return self._completion.described(served, slot, [one for one in entities if one], relation, k, allow, language)
-
-    def _only_learnt(self, batch: QueryBatch) -> None:
-        """Refuse qualifiers that name added entities: the models that read qualifiers have not learnt them."""
-        if (batch.qualifier_value.values >= self.release.graph.n).any():
-            raise InvalidQuestion("a qualifier names an entity that was put since the models learnt; leave it out")
 
     def classify(
         self,
@@ -331,7 +219,7 @@ class Engine:
             model: by name; by default the release's best, of those that read qualifiers if some statement has any.
             language: of labels.
         """
-        asked, parts = self._judged(statements, model)
+        asked, parts = self._asking.judged(statements, model)
         verdicts: dict[int, Verdict] = {}
         for served, rows in parts:
             filled = self._judging.verdicts(served, asked.take(rows), language)
@@ -354,7 +242,7 @@ class Engine:
         """
         if not 1 <= k <= MAX_SHOWN:
             raise InvalidQuestion(f"k must be in [1, {MAX_SHOWN}], found {k}")
-        asked, parts = self._judged(statements, model)
+        asked, parts = self._asking.judged(statements, model)
         found: dict[int, Explanation] = {}
         for served, rows in parts:
             part = asked.take(rows)
@@ -362,18 +250,6 @@ class Engine:
             filled = self._explaining.explain(served, part, verdicts, k, language)
             found.update(zip(rows.tolist(), filled, strict=True))
         return [found[place] for place in range(len(asked))]
-
-    def _judged(
-        self, statements: Sequence[tuple[str, str, str] | Statement], model: str | None
-    ) -> tuple[QueryBatch, list[tuple[ServedModel, npt.NDArray[np.int64]]]]:
-        """Whole statements, and which of them each model judges."""
-        whole = [one if isinstance(one, Statement) else Statement(*one) for one in statements]
-        qualified = any(one.qualifiers for one in whole)
-        able = self._routing.able(Slot.OBJECT, qualified, model)
-        asked = self._reading.statements(whole)
-        self._only_learnt(asked)
-        ends = asked.subject, asked.object
-        return asked, self._routing.parted(able, self._unseen(*ends), ends)
 
     def types_of(
         self,
@@ -400,45 +276,44 @@ class Engine:
             InvalidQuestion: `k` out of range, or the model, or all of them, tells no types, or not one of those given.
             UnknownName: an entity, type or model that the release does not hold.
         """
-        if not 1 <= k <= MAX_K:
-            raise InvalidQuestion(f"k must be in [1, {MAX_K}], found {k}")
+        within_bounds(k)
         able = self._routing.typing(model)
         ids = np.array([self.entities.resolve(name) for name in entities], dtype=np.int32)
         given = [one if isinstance(one, Described) else self.types.resolve(one) for one in types]
         telling = Telling(self.graph, self._views, self.release_name)
         found: dict[int, TypesAnswer] = {}
-        for served, rows in self._routing.parted(able, self._unseen(ids), [ids]):
+        for served, rows in self._routing.parted(able, ids):
             filled = telling.types(served, ids[rows], given, k, exclude_known, language)
             found.update(zip(rows.tolist(), filled, strict=True))
         return [found[place] for place in range(len(ids))]
 
-    def search(self, query: str, *, cursor: str | None = None, **sought: Any) -> SearchResult:
+    def search(self, query: str, *, cursor: str | None = None, **options: Unpack[SearchOptions]) -> SearchResult:
         """Entities by what they are called and what is said of them.
 
         Args:
             query: a name, the beginning of one, a misspelt one, an id or a description; at most 512 letters.
             cursor: a result's `next`, for the page behind it.
-            sought: what `search_many` takes.
+            options: what `search_many` takes.
 
         Raises:
             InvalidQuestion: also where the cursor is of another release or question.
         """
-        wanted = self._sought(sought)
+        wanted = self._sought(options)
         return self._finding.page(query, wanted, cursor) if cursor else self._finding.many([query], wanted)[0]
 
-    def search_many(self, queries: Sequence[str], **sought: Any) -> list[SearchResult]:
+    def search_many(self, queries: Sequence[str], **options: Unpack[SearchOptions]) -> list[SearchResult]:
         """The first matches of many queries, which are read together.
 
         Args:
             queries: as for `search`.
-            sought: the fields of `engine.finding.Sought`: `k`, `types`, `filters`, `language`, `mode`, `facets`, `facet_by`,
+            options: the fields of `engine.finding.Sought`: `k`, `types`, `filters`, `language`, `mode`, `facets`, `facet_by`,
                 `highlight`.
 
         Raises:
             InvalidQuestion: `k` out of range, a query too long, or a filter that is not RELATION=OBJECT.
             UnknownName: a type, relation or entity that the release does not hold.
         """
-        return self._finding.many(queries, self._sought(sought))
+        return self._finding.many(queries, self._sought(options))
 
     def suggest(self, prefix: str, *, k: int = 10, types: Sequence[str] = (), language: str = "en") -> SearchResult:
         """Entities one of whose names is, or begins with, what was typed so far.
@@ -467,14 +342,13 @@ class Engine:
             InvalidQuestion: `k` out of range, or the release has no model.
             UnknownName: an entity, type or model that the release does not hold.
         """
-        if not 1 <= k <= MAX_K:
-            raise InvalidQuestion(f"k must be in [1, {MAX_K}], found {k}")
+        within_bounds(k)
         asked = np.array([self.entities.resolve(entity)], dtype=np.int32)
         if not self._models:
             raise InvalidQuestion(f"release {self.release.id} has no model, and so no vectors to compare")
         able = [self.model(model)] if model else list(self._models.values())
-        served, _ = self._routing.parted(able, self._unseen(asked), [asked])[0]
-        allow = self._allowed(types)
+        served, _ = self._routing.parted(able, asked)[0]
+        allow = self._asking.allowed(types)
         return alike(served, self._views, int(asked[0]), k=k, allow=allow, language=language, release=self.release_name)
 
     @property
@@ -482,10 +356,9 @@ class Engine:
         return Finding(self.entity_search, self._views, self.entities, self.relations, self.types, self.release_name)
 
     @staticmethod
-    def _sought(given: dict[str, Any]) -> Sought:
-        sought = Sought(**given)
-        if not 1 <= sought.k <= MAX_K:
-            raise InvalidQuestion(f"k must be in [1, {MAX_K}], found {sought.k}")
+    def _sought(options: SearchOptions) -> Sought:
+        sought = Sought(**options)
+        within_bounds(sought.k)
         return sought
 
     def entity(self, name: str, *, language: str = "en", limit: int = MAX_STATEMENTS) -> EntityPage:
@@ -494,33 +367,14 @@ class Engine:
         Raises:
             UnknownEntity: the graph does not hold it.
         """
-        entity = self.entities.resolve(name)
-        graph = self.graph
-        texts: dict[TextKind, dict[str, list[str]]] = {kind: defaultdict(list) for kind in TextKind}
-        for kind, code, text in graph.texts.rows(entity):
-            texts[kind][code].append(text)
-        rows = graph.rows_of(entity)
-        facts = graph.literals.rows_of(entity)
-        named = self._views.entities(np.array([entity], np.int32), language, describe=True)[0]
-        views = self._views.facts(facts[:limit], language)
-        views += self._views.statements(rows[: limit - len(views)], language)
-        return EntityPage(
+        return entity_page(
+            self.graph,
+            self._views,
+            self._models,
+            self.entities.resolve(name),
+            limit=limit,
+            language=language,
             release=self.release_name,
-            id=named.id,
-            iri=graph.entities.name(entity),
-            label=named.label,
-            description=named.description,
-            labels={code: found[0] for code, found in texts[TextKind.LABEL].items()},
-            descriptions={code: found[0] for code, found in texts[TextKind.DESCRIPTION].items()},
-            aliases=dict(texts[TextKind.ALIAS]),
-            types=self._views.types(entity, language),
-            statements=views,
-            statement_count=len(rows) + len(facts),
-            uncertainty={
-                name: spread
-                for name, model in self._models.items()
-                if (spread := model.uncertainty(entity)) is not None
-            },
         )
 
     def relation_summaries(self, language: str = "en") -> list[RelationSummary]:
@@ -543,53 +397,7 @@ class Engine:
         """The search index of the release and of what was put since, opened at first use."""
         return self._search.over(self._added) if self._added else self._search.base
 
-    def warm_up(self) -> None:
-        """Do once what the first requests would otherwise wait for."""
-        self.entity_search.search("warm up", k=1)
-        statement = _first_statement(self)
-        question = Question(*statement[:2])
-        for name, model in self._models.items():
-            self.complete([question], k=1, model=name)
-            self.classify([statement], model=name)
-            if isinstance(model.scorer, TextScorer):
-                model.scorer.read_texts(["warm up"])
-
-    def _unseen(self, *entities: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
-        """bool `[b]`: whether one of some entities, each int32 `[b]`, is in no training statement."""
-        seen: npt.NDArray[np.bool_] = np.logical_and.reduce([self.graph.seen[ids] for ids in entities])
-        return ~seen
-
-    def _allowed(self, types: Sequence[str], filters: Sequence[Filter] = ()) -> npt.NDArray[np.bool_] | None:
-        """bool `[n]`: which entities may answer; None where all may."""
-        if not types and not filters:
-            return ~self.graph.erased if self.graph.erased.any() else None
-        allow = ~self.graph.erased
-        if types:
-            typed = np.zeros(self.graph.n, dtype=bool)
-            for name in types:
-                typed[self.graph.types.members[self.types.resolve(name)]] = True
-            allow &= typed
-        for filter in filters:
-            relation, object = fact_of(filter, self.relations, self.entities)
-            linked = np.zeros(self.graph.n, dtype=bool)
-            linked[self.graph.known(QueryBatch.subjects(relation, object))[0]] = True
-            allow &= linked
-        return allow
-
 
 def open_engine(folder: Path, id: str | None = None) -> Engine:
     """The engine over a release of the store at `folder`, the current one by default, and what was put since."""
     return Engine.open(ReleaseStore(folder).get(id), Journal(folder).changes())
-
-
-def _opened(release: Release) -> dict[str, ServedModel]:
-    return {name: ServedModel.open(release, name) for name in release.models}
-
-
-def _first_statement(engine: Engine) -> tuple[str, str, str]:
-    table = engine.graph.statements
-    if not len(table):
-        raise DataError(f"release {engine.release.id} holds no statement")
-    graph = engine.graph
-    subject, object = (graph.entities.name(int(column[0])) for column in (table.subject, table.object))
-    return subject, graph.relations.name(int(table.relation[0])), object

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from kgservice.answers import MAX_K, Named
 from kgservice.answers.cursors import Cursor
 from kgservice.answers.matches import Facet, FacetValue, Highlights, Match, SearchResult
-from kgservice.engine.reading import Filter, fact_of
+from kgservice.answers.options import Filter
+from kgservice.engine.reading import fact_of
 from kgservice.graph.names import Names
 from kgservice.graph.views import Views
 from kgservice.search import Hits

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kgservice.answers import MAX_PAIRS, Pair, Question, Statement
+from kgservice.answers.options import Filter
 from kgservice.arrays.ragged import Ragged, offsets_of
 from kgservice.errors import InvalidQuestion, UnknownEntity, UnknownRelation
 from kgservice.graph import KnowledgeGraph
@@ -18,9 +19,6 @@ from kgservice.query import QueryBatch, Slot
 
 _DATE = re.compile(r"[+-]?\d{4,}(-\d\d){0,2}(T[0-9:.]+Z?)?")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?")
-
-Filter = str | tuple[str, str]
-"""A statement without its subject: `RELATION=OBJECT`, or the two."""
 
 
 class Reading:
@@ -33,6 +31,16 @@ class Reading:
 
     def __init__(self, graph: KnowledgeGraph, entities: Names, relations: Names) -> None:
         self.graph, self.entities, self.relations = graph, entities, relations
+
+    def beside(self, names: Sequence[str]) -> Reading:
+        """The same where some entities are known by name that are to be put; ids of those the graph lacks are n and on."""
+        graph = self.graph
+        vocabulary = graph.entities.extend([self.entities.full(name) for name in names])
+        if len(vocabulary) == graph.n:
+            return self
+        hidden = np.pad(graph.erased, (0, len(vocabulary) - graph.n))
+        entities = Names.entities(vocabulary, graph.prefixes, f"{self.entities.where}, nor put with it", hidden)
+        return Reading(graph, entities, self.relations)
 
     def batch(self, slot: Slot, questions: Sequence[Question]) -> QueryBatch:
         """Questions that ask for the same part.

@@ -22,10 +22,17 @@ class Routing:
         release: named by messages.
         models: the best first, by validation.
         typing: how well each tells types; those that tell none have no figure.
+        seen: bool `[n]`: which entities a training statement has.
     """
 
-    def __init__(self, release: str, models: Mapping[str, ServedModel], typing: Mapping[str, float]) -> None:
-        self._release, self._models, self._typing = release, models, typing
+    def __init__(
+        self,
+        release: str,
+        models: Mapping[str, ServedModel],
+        typing: Mapping[str, float],
+        seen: npt.NDArray[np.bool_],
+    ) -> None:
+        self._release, self._models, self._typing, self._seen = release, models, typing, seen
 
     def named(self, name: str | None) -> ServedModel:
         """A model by name; the best by validation where none is named.
@@ -105,16 +112,11 @@ class Routing:
             raise InvalidQuestion(f"model {name!r} tells no types; {', '.join(one.name for one in able)} does")
         return [chosen]
 
-    @staticmethod
-    def parted(
-        able: Sequence[ServedModel], unseen: npt.NDArray[np.bool_], entities: Sequence[Ids]
-    ) -> list[tuple[ServedModel, Rows]]:
-        """Questions by the model that answers them.
+    def parted(self, able: Sequence[ServedModel], *entities: Ids) -> list[tuple[ServedModel, Rows]]:
+        """Questions by the model that answers them; about an entity of no training statement, one that reads texts is better.
 
         Args:
             able: models that answer such questions, the best first.
-            unseen: bool `[b]`: whether a question is about an entity of no training statement; one that reads texts is better
-                there.
             entities: int32 `[b]` each, what the questions are about.
 
         Returns:
@@ -123,6 +125,7 @@ class Routing:
         Raises:
             InvalidQuestion: none of them knows an entity that was put with too little.
         """
+        unseen = ~np.logical_and.reduce([self._seen[ids] for ids in entities])
         chosen = np.full(len(unseen), -1)
         places = {model.name: place for place, model in enumerate(able)}
         for new, order in ((False, able), (True, sorted(able, key=lambda model: not model.scorer.inductive))):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from kgservice.engine import Engine
+from kgservice.engine.warming import warm_up
 from kgservice.errors import DataError, KGServiceError
 from kgservice.release import Release, ReleaseStore
 from kgservice.store import Journal
@@ -195,5 +196,5 @@ class EngineHolder:
 def _open(release: Release) -> Engine:
     """Verify, replay the canaries, and warm up, so that no request waits for what is opened at first use."""
     engine = Engine.open(release)
-    engine.warm_up()
+    warm_up(engine)
     return engine
