@@ -15,7 +15,8 @@ import torch
 from kgservice.arrays.ragged import Ragged
 from kgservice.evaluation.calibration import Calibration, Method
 from kgservice.evaluation.evidence import COLUMNS, evidence
-from kgservice.graph import KnowledgeGraph, Level
+from kgservice.graph import KnowledgeGraph
+from kgservice.graph.questions import Level, keys_of
 from kgservice.graph.statements import Split, StatementTable
 from kgservice.index import Index
 from kgservice.query import QueryBatch, Slot
@@ -91,7 +92,7 @@ def calibrate_completion(
         return None
     # A question with many held-out answers is one question.
     level: Level = "triple" if scorer.reads is None else "statement"
-    queries = queries.take(np.sort(np.unique(graph.keys(queries, level), return_index=True)[1]))
+    queries = queries.take(np.sort(np.unique(keys_of(queries, level), return_index=True)[1]))
     given = graph.known(queries, level, (Split.TRAIN, Split.CONTEXT)).union(graph.loops(queries))
     truth = graph.known(queries, level, (Split.VALID,))
     allow = graph.linking if slot is Slot.RELATION else None

@@ -20,7 +20,8 @@ from kgservice.arrays.ragged import Ragged, offsets_of
 from kgservice.evaluation.counting import count
 from kgservice.evaluation.intervals import bootstrap, clusters
 from kgservice.evaluation.products import blocks
-from kgservice.graph import KnowledgeGraph, Level
+from kgservice.graph import KnowledgeGraph
+from kgservice.graph.questions import Level, keys_of
 from kgservice.graph.statements import Split, StatementTable
 from kgservice.query import QueryBatch, Slot
 from kgservice.scorers.base import Scorer
@@ -138,7 +139,7 @@ def rank(
     for slot in slots:
         queries, target, row = graph.questions(slot, table)
         # Distinct questions: each is scored once, however many of its answers are held out.
-        keys = graph.keys(queries, level if level == "statement" else distinct)
+        keys = keys_of(queries, level if level == "statement" else distinct)
         _, first, question = np.unique(keys, return_index=True, return_inverse=True)
         relation = queries.asked if slot is Slot.QUALIFIER else queries.relation
         part = (np.full(len(row), SIDES[slot]), queries.subject, relation, queries.object)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from typing import Literal as OneOf
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +22,7 @@ from kgservice.errors import GraphError
 from kgservice.graph.captions import Captions
 from kgservice.graph.literals import Literals
 from kgservice.graph.media import Media
+from kgservice.graph.questions import AnswerIndex, Ids, Level, keys_of, numbers_of, pair_keys, questions_of
 from kgservice.graph.statements import Split, StatementTable
 from kgservice.graph.texts import Texts
 from kgservice.graph.types import Types
@@ -31,52 +31,6 @@ from kgservice.query import QueryBatch, Slot
 
 FORMAT_VERSION = 1
 ALL_SPLITS = tuple(Split)
-Ids = npt.NDArray[np.int32]
-Level = OneOf["triple", "statement"]
-
-
-@dataclass(frozen=True)
-class AnswerIndex:
-    """What fills a hole, by the rest of the statement.
-
-    Attributes:
-        keys: uint64 `[u]`, sorted and distinct.
-        answers: ragged `[u]`, sorted and distinct ids.
-        first_row: int64 `[u]`, where each key was seen first.
-    """
-
-    keys: npt.NDArray[np.uint64]
-    answers: Ragged
-    first_row: npt.NDArray[np.int64]
-
-    @classmethod
-    def build(cls, keys: npt.NDArray[np.uint64], answers: npt.NDArray[np.int32]) -> AnswerIndex:
-        """Group `answers` by `keys`, both `[m]`."""
-        order = np.lexsort((answers, keys))
-        keys, answers = keys[order], answers[order]
-        new_key = np.ones(len(keys), dtype=bool)
-        new_key[1:] = keys[1:] != keys[:-1]
-        fresh = new_key.copy()
-        fresh[1:] |= answers[1:] != answers[:-1]
-        group = np.cumsum(new_key) - 1
-        counts = np.bincount(group[fresh], minlength=int(new_key.sum()))
-        return cls(keys[new_key], Ragged(offsets_of(counts), answers[fresh]), order[new_key])
-
-    def lookup(self, keys: npt.NDArray[np.uint64]) -> Ragged:
-        """ragged `[b]`: the answers of each key, empty where it is not held."""
-        return self.answers.take(self._places(keys)) if len(self.keys) else Ragged.empty(len(keys))
-
-    def count(self, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-        """int64 `[b]`: how many answers each key has; unlike `lookup`, nothing is gathered."""
-        if not len(self.keys):
-            return np.zeros(len(keys), np.int64)
-        place = self._places(keys)
-        offset, held = self.answers.offset, np.maximum(place, 0)
-        return np.where(place >= 0, offset[held + 1] - offset[held], 0)
-
-    def _places(self, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-        place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return np.where(self.keys[place] == keys, place, -1)
 
 
 @dataclass(frozen=True)
@@ -204,11 +158,11 @@ class KnowledgeGraph:
             level: "triple" ignores qualifiers; "statement" counts a statement only if its qualifiers are the question's.
             splits: where to look.
         """
-        return self.answers(queries.slot, level, tuple(splits)).lookup(self.keys(queries, level))
+        return self.answers(queries.slot, level, tuple(splits)).lookup(keys_of(queries, level))
 
     def known_counts(self, queries: QueryBatch, splits: Sequence[Split] = ALL_SPLITS) -> npt.NDArray[np.int64]:
         """int64 `[b]`: how many answers `known` lists, whatever their qualifiers."""
-        return self.answers(queries.slot, "triple", tuple(splits)).count(self.keys(queries, "triple"))
+        return self.answers(queries.slot, "triple", tuple(splits)).count(keys_of(queries, "triple"))
 
     def stated(self, queries: QueryBatch) -> Ragged:
         """ragged `[b]`: what statements that hold all the question's qualifiers, and perhaps more, have in its hole.
@@ -220,14 +174,14 @@ class KnowledgeGraph:
         if queries.slot is Slot.QUALIFIER or not len(value.values):
             return self.known(queries)
         table = self.statements
-        found = self._rows_by(queries.slot).lookup(self.keys(queries, "triple"))
+        found = self._rows_by(queries.slot).lookup(keys_of(queries, "triple"))
         question, row = found.rows(), found.values
         wanted = Ragged(value.offset, np.arange(len(value.values), dtype=np.int32)).take(question)
-        pairs = _numbered(relation.values, value.values, queries.qualifier_number)[wanted.values]
+        pairs = pair_keys(relation.values, value.values, queries.qualifier_number)[wanted.values]
         rows = np.unique(row)
         held = Ragged(table.qualifier_offset, table.qualifier_relation).take(rows)
         values = Ragged(table.qualifier_offset, table.qualifier_value).take(rows).values
-        held_pairs = _numbered(held.values, values, self._numbers(values))
+        held_pairs = pair_keys(held.values, values, numbers_of(values, self.literals))
         there = np.isin(
             mix(row[wanted.rows()].astype(np.uint64) + pairs),
             mix(rows[held.rows()].astype(np.uint64) + held_pairs),
@@ -237,47 +191,9 @@ class KnowledgeGraph:
         counts = np.bincount(question[whole], minlength=len(queries))
         return Ragged(offsets_of(counts), filled[row[whole]]).union(Ragged.empty(len(queries)))
 
-    def _numbers(self, value: Ids) -> npt.NDArray[np.float64]:
-        """float64: of the values that are literals with a number, else NaN."""
-        number = np.full(len(value), np.nan)
-        if len(self.literals.number):
-            literal = np.flatnonzero(value < 0)
-            number[literal] = self.literals.number[-1 - value[literal]]
-        return number
-
     def questions(self, slot: Slot, table: StatementTable) -> tuple[QueryBatch, Ids, npt.NDArray[np.int64]]:
-        """What a hole in the statements of `table` asks, with their qualifiers, and what filled it.
-
-        Returns:
-            `b` questions, int32 `[b]` answers, int64 `[b]` rows of `table`: one of each statement, or, for qualifiers,
-            one of each pair whose value is an entity, the other pairs standing beside it.
-        """
-        subject, relation, object = table.subject, table.relation, table.object
-        relations = Ragged(table.qualifier_offset, table.qualifier_relation)
-        values = Ragged(table.qualifier_offset, table.qualifier_value)
-        number = self._numbers(values.values)
-        every = np.arange(len(table))
-        if slot is not Slot.QUALIFIER:
-            filled = {Slot.SUBJECT: subject, Slot.RELATION: relation, Slot.OBJECT: object}[slot]
-            return QueryBatch(slot, subject, relation, object, relations, values, number), filled, every
-        pair = np.flatnonzero(values.values >= 0)
-        row = values.rows()[pair]
-        # All pairs of the statement, but for the one that is asked.
-        places = Ragged(values.offset, np.arange(len(number), dtype=np.int32)).take(row)
-        kept = places.values != np.repeat(pair, places.lengths)
-        offset = offsets_of(np.bincount(places.rows()[kept], minlength=len(pair)))
-        others = places.values[kept]
-        queries = QueryBatch(
-            slot,
-            subject[row],
-            relation[row],
-            object[row],
-            Ragged(offset, relations.values[others]),
-            Ragged(offset, values.values[others]),
-            number[others],
-            relations.values[pair],
-        )
-        return queries, values.values[pair], row
+        """What a hole in the statements of `table` asks, and what filled it: see `graph.questions`."""
+        return questions_of(slot, table, self.literals)
 
     @cached_property
     def irreflexive(self) -> npt.NDArray[np.bool_]:
@@ -301,14 +217,14 @@ class KnowledgeGraph:
             if set(splits) != set(ALL_SPLITS):
                 table = table.take(np.isin(table.split, splits))
             queries, filled, _ = self.questions(slot, table)
-            self._answer_indexes[key] = AnswerIndex.build(self.keys(queries, level), filled)
+            self._answer_indexes[key] = AnswerIndex.build(keys_of(queries, level), filled)
         return self._answer_indexes[key]
 
     def _rows_by(self, slot: Slot) -> AnswerIndex:
         """Which rows of `statements` answer a question, whatever their qualifiers."""
         if slot not in self._row_indexes:
             queries, _, rows = self.questions(slot, self.statements)
-            self._row_indexes[slot] = AnswerIndex.build(self.keys(queries, "triple"), rows.astype(np.int32))
+            self._row_indexes[slot] = AnswerIndex.build(keys_of(queries, "triple"), rows.astype(np.int32))
         return self._row_indexes[slot]
 
     @cached_property
@@ -318,28 +234,6 @@ class KnowledgeGraph:
     @cached_property
     def _answer_indexes(self) -> dict[tuple[Slot, Level, tuple[Split, ...]], AnswerIndex]:
         return {}
-
-    def keys(self, queries: QueryBatch, level: Level) -> npt.NDArray[np.uint64]:
-        """uint64 `[b]`: what is known of each question as one number; equal for equal questions.
-
-        At statement level a hash of the qualifiers is mixed in: a sum over pairs, so their order does not matter; two of
-        10^7 statements collide with odds of 10^-6.
-        """
-        first, second = {
-            Slot.OBJECT: (queries.subject, queries.relation),
-            Slot.SUBJECT: (queries.object, queries.relation),
-            Slot.RELATION: (queries.subject, queries.object),
-            Slot.QUALIFIER: (queries.subject, queries.relation),
-        }[queries.slot]
-        keys = _pairs(first, second)
-        if queries.slot is Slot.QUALIFIER:
-            keys = mix(keys) + mix(_pairs(queries.asked, queries.object))
-        if level == "triple":
-            return keys
-        relation, value = queries.qualifier_relation, queries.qualifier_value.values
-        total = np.zeros(len(value) + 1, dtype=np.uint64)
-        np.cumsum(mix(_pairs(relation.values, value)), out=total[1:])
-        return mix(keys + mix(total[relation.offset[1:]] - total[relation.offset[:-1]]))
 
     @cached_property
     def content_hash(self) -> str:
@@ -436,17 +330,6 @@ class KnowledgeGraph:
             provenance=meta["provenance"],
             captions=Captions.open(folder),
         )
-
-
-def _numbered(relation: Ids, value: Ids, number: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
-    """A key of each pair that is the same where literals have the same number."""
-    bits = (number + 0.0).view(np.uint64)  # of both zeros one
-    of_number = mix(mix(bits) + relation.astype(np.uint64))
-    return np.where((value < 0) & np.isfinite(number), of_number, mix(_pairs(relation, value)))
-
-
-def _pairs(relation: Ids, value: Ids) -> npt.NDArray[np.uint64]:
-    return relation.astype(np.uint64) << np.uint64(32) | value.astype(np.uint32).astype(np.uint64)
 
 
 def sync_tree(folder: Path) -> None:

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kgservice.arrays.ragged import Ragged
-from kgservice.graph import AnswerIndex, KnowledgeGraph, Level
+from kgservice.graph import KnowledgeGraph
 from kgservice.graph.literals import Literals
+from kgservice.graph.questions import AnswerIndex, Level
 from kgservice.graph.statements import Split, StatementTable
 from kgservice.graph.texts import TextKind, Texts
 from kgservice.graph.types import Types

@@ -13,7 +13,8 @@ from kgservice import __version__, scorers
 from kgservice.engine import Engine
 from kgservice.errors import RecipeError, UnknownModel
 from kgservice.evaluation.ranking import rank
-from kgservice.graph import KnowledgeGraph, Level
+from kgservice.graph import KnowledgeGraph
+from kgservice.graph.questions import Level
 from kgservice.graph.statements import Split
 from kgservice.pipeline.stages import digest
 from kgservice.recipe import ModelSettings, Recipe

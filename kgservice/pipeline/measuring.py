@@ -16,7 +16,8 @@ from kgservice.evaluation.breakdowns import breakdowns, uncertainty
 from kgservice.evaluation.calibration import Calibration
 from kgservice.evaluation.populations import calibrate_classification, calibrate_completion, grade
 from kgservice.evaluation.ranking import Ranks, rank, sample
-from kgservice.graph import KnowledgeGraph, Level
+from kgservice.graph import KnowledgeGraph
+from kgservice.graph.questions import Level
 from kgservice.graph.statements import Split, StatementTable
 from kgservice.heads.estimates import Estimates
 from kgservice.heads.types import Parts, TypeHead

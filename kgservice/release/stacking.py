@@ -19,6 +19,7 @@ from kgservice.arrays.ragged import Ragged
 from kgservice.evaluation.calibration import Calibration
 from kgservice.evaluation.populations import completion_feature
 from kgservice.graph import KnowledgeGraph
+from kgservice.graph.questions import keys_of
 from kgservice.graph.statements import Split
 from kgservice.index import Searcher
 from kgservice.query import QueryBatch, Slot
@@ -215,7 +216,7 @@ def _asked(
         queries = QueryBatch.objects(table.subject, table.relation)
     else:
         queries = QueryBatch.subjects(table.relation, table.object)
-    queries = queries.take(np.sort(np.unique(graph.keys(queries, "triple"), return_index=True)[1]))
+    queries = queries.take(np.sort(np.unique(keys_of(queries, "triple"), return_index=True)[1]))
     if len(queries) > QUESTIONS:
         queries = queries.take(np.sort(np.random.default_rng(0).choice(len(queries), QUESTIONS, replace=False)))
     others = tuple(one for one in Split if one is not split)

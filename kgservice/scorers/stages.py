@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kgservice.graph import KnowledgeGraph, Level
+from kgservice.graph import KnowledgeGraph
+from kgservice.graph.questions import Level
 from kgservice.graph.statements import Split
 from kgservice.query import QueryBatch
 from kgservice.scorers.base import VectorScorer

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kgservice.graph import KnowledgeGraph, Level
+from kgservice.graph import KnowledgeGraph
+from kgservice.graph.questions import Level
 from kgservice.graph.statements import Split
 from kgservice.query import Slot
 from kgservice.scorers.context import Context
