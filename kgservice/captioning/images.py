@@ -12,6 +12,7 @@ import numpy as np
 
 from kgservice.captioning import CaptioningFailed
 from kgservice.errors import InputError
+from kgservice.files import replacing
 from kgservice.graph import KnowledgeGraph
 from kgservice.graph.vocabulary import local_name
 
@@ -89,9 +90,8 @@ def local(image: Image, folder: Path) -> Path:
     path = folder / hashlib.sha256(image.place.encode()).hexdigest()
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        staging = path.with_suffix(".partial")
-        staging.write_bytes(b"".join(_fetched(image.place)))
-        staging.replace(path)
+        with replacing(path) as staging:
+            staging.write_bytes(b"".join(_fetched(image.place)))
     return path
 
 

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
 from kgservice.errors import DataError
+from kgservice.files import replacing, sha256_of
 from kgservice.readers.sources import Source
 
 _log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ def fetch_file(download: Download, *, mirror: Path | None = None, progress: bool
     Raises:
         DataError: it cannot be had, or is not the one that was meant.
     """
-    if download.path.is_file() and _sha256(download.path) == download.sha256:
+    if download.path.is_file() and sha256_of(download.path) == download.sha256:
         return True
     given = mirror or os.environ.get(MIRROR_VARIABLE)
     mirrored = Path(given) / download.mirror if given and download.mirror else None
@@ -146,28 +147,17 @@ def _content(archive: Path, download: Download) -> Iterator[BinaryIO]:
 def _put(stream: BinaryIO, download: Download, origin: str) -> None:
     """Copy, verify, and only then rename into place."""
     download.path.parent.mkdir(parents=True, exist_ok=True)
-    staging = download.path.with_name(f".{download.path.name}.{uuid.uuid4().hex[:8]}.part")
     digest, size_bytes = hashlib.sha256(), 0
-    try:
+    with replacing(download.path) as staging:
         with staging.open("wb") as file:
             while chunk := stream.read(_CHUNK_BYTES):
                 digest.update(chunk)
                 size_bytes += len(chunk)
                 file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
         if digest.hexdigest() != download.sha256:
             raise DataError(
                 f"{download.name}: {origin} is not the file that was meant: expected sha256 {download.sha256} "
                 f"({download.size_bytes:,} bytes), found {digest.hexdigest()} ({size_bytes:,} bytes). Fetch it again; "
                 "if it differs again, its source has changed."
             )
-        staging.replace(download.path)
-    finally:
-        staging.unlink(missing_ok=True)
     _log.info("%s: %d bytes from %s", download.name, size_bytes, origin)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import threading
 import uuid
 from collections.abc import Sequence
@@ -16,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+from kgservice.files import replacing
 
 log = logging.getLogger(__name__)
 
@@ -74,16 +75,8 @@ class VectorCache:
         records = np.empty(len(texts), dtype=self._record)
         records["key"], records["vector"] = self._keys(texts), vectors
         self._folder.mkdir(parents=True, exist_ok=True)
-        name = uuid.uuid4().hex
-        beside = self._folder / f".{name}.partial"
-        try:
-            with beside.open("xb") as file:
-                np.save(file, records, allow_pickle=False)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(self._folder / f"{name}.npy")
-        finally:
-            beside.unlink(missing_ok=True)
+        with replacing(self._folder / f"{uuid.uuid4().hex}.npy") as staging, staging.open("xb") as file:
+            np.save(file, records, allow_pickle=False)
 
     def _keys(self, texts: Sequence[str]) -> npt.NDArray[np.uint8]:
         """uint8 `[b, 32]`."""

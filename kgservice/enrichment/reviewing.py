@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from kgservice.enrichment.atomic import replacing
 from kgservice.enrichment.links import ranks
 from kgservice.enrichment.writers import PROV, RDF, XSD, Origin
 from kgservice.errors import InputError
+from kgservice.files import replacing
 from kgservice.graph.names import KG
 from kgservice.store.reviews import Review
 

@@ -20,7 +20,6 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from kgservice.engine import Engine
-from kgservice.enrichment.atomic import replacing
 from kgservice.enrichment.calibrating import RunCalibration
 from kgservice.enrichment.conforming import Conformance
 from kgservice.enrichment.doubts import DoubtfulStatements
@@ -30,6 +29,7 @@ from kgservice.enrichment.selecting import Limits, Selection, expected, select
 from kgservice.enrichment.shapes import Shapes
 from kgservice.enrichment.table import SCHEMA, column, named
 from kgservice.errors import DataError
+from kgservice.files import replacing
 
 logger = logging.getLogger(__name__)
 

@@ -18,10 +18,10 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from kgservice.enrichment.atomic import replacing
 from kgservice.enrichment.plan import Plan
 from kgservice.enrichment.table import NAMED
 from kgservice.errors import InputError
+from kgservice.files import replacing
 from kgservice.graph.names import KG, iri_of
 
 PROV = "http://www.w3.org/ns/prov#"

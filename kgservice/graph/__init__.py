@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ import numpy.typing as npt
 from kgservice.arrays.ordering import mix
 from kgservice.arrays.ragged import Ragged, offsets_of
 from kgservice.errors import GraphError
+from kgservice.files import sync_tree
 from kgservice.graph.captions import Captions
 from kgservice.graph.literals import Literals
 from kgservice.graph.media import Media
@@ -330,14 +330,3 @@ class KnowledgeGraph:
             provenance=meta["provenance"],
             captions=Captions.open(folder),
         )
-
-
-def sync_tree(folder: Path) -> None:
-    """Have every file of a folder on the disk itself."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)

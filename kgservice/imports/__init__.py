@@ -5,7 +5,6 @@ No file is unpickled. To add a format: a module here with `read`, a line in `FOR
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import logging
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ import numpy.typing as npt
 
 from kgservice import scorers
 from kgservice.errors import DataError, RecipeError
+from kgservice.files import sha256_of
 from kgservice.graph.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def load(settings: ModelSettings, graph: KnowledgeGraph, base: Path) -> Imported
     scorer.load_state_dict(state)
     report = {
         "format": wanted.format,
-        "files": {file.name: _sha256(file) for file in found.files},
+        "files": {file.name: sha256_of(file) for file in found.files},
         "missing": wanted.missing,
         "entities": entity_counts,
         "relations": relation_counts,
@@ -161,8 +161,3 @@ def _mapped(table: Tensor, names: Sequence[str], vocabulary: Vocabulary) -> tupl
 def _some(vocabulary: Vocabulary, ids: npt.NDArray[np.int64]) -> str:
     shown = ", ".join(repr(name) for name in vocabulary.names_of(ids[:SHOWN]))
     return shown + (", …" if len(ids) > SHOWN else "")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

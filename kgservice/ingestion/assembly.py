@@ -20,7 +20,8 @@ import pyarrow as pa
 from kgservice.arrays.ordering import first_of_equal, order_of
 from kgservice.arrays.ragged import offsets_of
 from kgservice.errors import DataError
-from kgservice.graph import FORMAT_VERSION, KnowledgeGraph, statements, sync_tree, texts, types, vocabulary
+from kgservice.files import sync_tree
+from kgservice.graph import FORMAT_VERSION, KnowledgeGraph, statements, texts, types, vocabulary
 from kgservice.graph.statements import StatementTable
 from kgservice.graph.texts import TextKind
 from kgservice.ingestion.chunks import Chunks, Range, ranges

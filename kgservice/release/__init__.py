@@ -26,6 +26,7 @@ from typing import Any
 
 from kgservice import __version__
 from kgservice.errors import CorruptRelease, DataError, UnknownRelease
+from kgservice.files import replacing, sha256_of, sync, sync_tree
 from kgservice.graph import KnowledgeGraph
 
 FORMAT_VERSION = 1
@@ -98,7 +99,7 @@ class Release:
             size = path.stat().st_size
             if size != expected["size"]:
                 raise CorruptRelease(f"{path} has {size} bytes, {expected['size']} were sealed. {_MEND}")
-            if content and (found := _sha256(path)) != expected["sha256"]:
+            if content and (found := sha256_of(path)) != expected["sha256"]:
                 raise CorruptRelease(f"{path} has sha256 {found[:12]}…, {expected['sha256'][:12]}… was sealed. {_MEND}")
 
 
@@ -170,7 +171,7 @@ class ReleaseStore:
         try:
             fill(staging)
             files = {
-                path.relative_to(staging).as_posix(): {"sha256": _sha256(path), "size": path.stat().st_size}
+                path.relative_to(staging).as_posix(): {"sha256": sha256_of(path), "size": path.stat().st_size}
                 for path in sorted(staging.rglob("*"))
                 if path.is_file()
             }
@@ -181,15 +182,14 @@ class ReleaseStore:
                 "files": files,
             }
             self._link_same_files(staging, files)
-            _write_synced(staging / "release.json", json.dumps(manifest, indent=1, ensure_ascii=False).encode())
-            for name in files:
-                _sync(staging / name)
+            (staging / "release.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
+            sync_tree(staging)
             final = self.folder / _manifest_id(manifest)
             if final.exists():  # the same content, built again
                 shutil.rmtree(staging)
             else:
                 staging.rename(final)
-            _sync(self.folder)
+            sync(self.folder)
             return Release(final, manifest)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
@@ -202,10 +202,8 @@ class ReleaseStore:
             history.write(release.id + "\n")
             history.flush()
             os.fsync(history.fileno())
-        staging = self.folder / f".current-{os.getpid()}"
-        _write_synced(staging, (release.id + "\n").encode())
-        staging.replace(self.folder / "CURRENT")
-        _sync(self.folder)
+        with replacing(self.folder / "CURRENT") as staging:
+            staging.write_text(release.id + "\n", encoding="ascii")
         return release
 
     def rollback(self) -> Release:
@@ -231,14 +229,13 @@ class ReleaseStore:
         history = self.folder / "HISTORY"
         if history.exists():
             lines = [by.id if line == id else line for line in history.read_text(encoding="ascii").split()]
-            staging = self.folder / f".history-{os.getpid()}"
-            _write_synced(staging, "".join(f"{line}\n" for line in lines).encode())
-            staging.replace(history)
+            with replacing(history) as staging:
+                staging.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
         if current:
             self.activate(by.id)
         if by.id != id:
             shutil.rmtree(self.folder / id)
-            _sync(self.folder)
+            sync(self.folder)
 
     def _sweep(self) -> None:
         """Remove what killed builds left behind; a staging folder names its process."""
@@ -262,7 +259,7 @@ class ReleaseStore:
                 twin is None
                 or entry["size"] < SHARE_FROM_BYTES
                 or not twin.is_file()
-                or _sha256(twin) != entry["sha256"]
+                or sha256_of(twin) != entry["sha256"]
             ):
                 continue
             link = staging / f"{name}.link"
@@ -286,26 +283,6 @@ def provenance() -> dict[str, Any]:
 def _manifest_id(manifest: Mapping[str, Any]) -> str:
     canonical = json.dumps(manifest, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:ID_LENGTH]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _alive(process: int) -> bool:

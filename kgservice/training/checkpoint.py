@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from kgservice.files import replacing
 
 
 @dataclass(frozen=True)
@@ -31,16 +32,11 @@ class Checkpoint:
             OSError: the disk is full, say; the previous file is kept.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        staging = path.with_suffix(".partial")
         try:
-            save_file(dict(self.tensors), staging, metadata={"state": json.dumps(self.state)})
-            with staging.open("rb") as file:
-                os.fsync(file.fileno())
-            staging.replace(path)
+            with replacing(path) as staging:
+                save_file(dict(self.tensors), staging, metadata={"state": json.dumps(self.state)})
         except SafetensorError as error:
-            raise OSError(f"{staging}: {error}") from error
-        finally:
-            staging.unlink(missing_ok=True)
+            raise OSError(f"{path}: {error}") from error
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint | None:
