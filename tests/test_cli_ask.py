@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from starlette.testclient import TestClient
 
 from kgservice.cli import cli
-from kgservice.cli.ask import _table
+from kgservice.cli.lines import table
 from kgservice.errors import InvalidQuestion, RecipeError, UnknownEntity, UnknownRelease
 from kgservice.release import ReleaseStore
 from kgservice.server.app import open_app
@@ -80,9 +80,9 @@ def test_tables_are_aligned(run: Run) -> None:
 
 
 def test_wide_letters_take_two_columns() -> None:
-    lines = list(_table(("a", "b", ""), [("日本", "x", ""), ("Perú", "y", ""), ("e\u0301", "z", "")]))
+    lines = list(table(("a", "b", ""), [("日本", "x", ""), ("Perú", "y", ""), ("e\u0301", "z", "")]))
     assert lines == ["a     b", "日本  x", "Perú  y", "e\u0301     z"]
-    assert list(_table(("a",), [])) == []
+    assert list(table(("a",), [])) == []
 
 
 def test_a_verdict_for_people(run: Run) -> None:

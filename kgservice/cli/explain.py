@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kgservice.cli.ask import model_option, open_release, options, pairs_of, print_answer, qualifiers_option
+from kgservice.cli.ask import model_option, open_release, options, pairs_of, qualifiers_option
+from kgservice.cli.lines import print_answer
 
 if TYPE_CHECKING:
     from kgservice.explain import Explanation
