@@ -24,7 +24,8 @@ from kgservice.graph import KnowledgeGraph
 from kgservice.graph.literals import XSD, Literals
 from kgservice.graph.statements import StatementTable
 from kgservice.graph.vocabulary import Vocabulary
-from kgservice.heads.estimates import FEWEST, MOST, Estimated, Estimates, Known, _drawn, conformal, median_residuals
+from kgservice.heads.estimates import FEWEST, MOST, Estimated, Estimates, Known, _drawn
+from kgservice.heads.regression import conformal, median_residuals
 from kgservice.release import ReleaseStore
 from kgservice.server.app import open_app
 from kgservice.server.settings import ServerSettings

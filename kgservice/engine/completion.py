@@ -24,7 +24,8 @@ from kgservice.errors import InvalidQuestion
 from kgservice.evaluation.populations import completion_feature
 from kgservice.graph import KnowledgeGraph
 from kgservice.graph.views import Views
-from kgservice.heads.estimates import COVERAGE, FEWEST, Known
+from kgservice.heads.estimates import FEWEST, Known
+from kgservice.heads.regression import COVERAGE
 from kgservice.index import Found
 from kgservice.query import QueryBatch, Slot
 from kgservice.recipe.template import Template

@@ -1,13 +1,12 @@
 """Missing numbers and dates: estimated from entities whose vectors are alike, with an interval.
 
-Per relation a kernel ridge regression on the model's entity vectors; the interval is a conformal one from leave-one-out
-residuals (the jackknife; Barber et al. 2021, "Predictive inference with the jackknife+", Annals of Statistics 49), each
-relative to those of the entities most alike (Lei et al. 2018, "Distribution-free predictive inference for regression", §5.2).
+Per relation a regression on the model's entity vectors; the interval is a conformal one from leave-one-out residuals, each
+relative to those of the entities most alike: see `regression`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,17 @@ from kgservice.arrays.ragged import offsets_of
 from kgservice.errors import DataError
 from kgservice.graph import KnowledgeGraph
 from kgservice.graph.statements import Rank, Split
+from kgservice.heads.regression import (
+    Floats,
+    as_stated,
+    figures_of,
+    kernel_of,
+    local_errors,
+    regressed,
+    skewness,
+    unit,
+)
 
-Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Ids = npt.NDArray[np.int32]
 
@@ -29,19 +37,9 @@ FEWEST = 20
 """Known numbers below which a relation is not estimated."""
 MOST = 1_500
 """Known numbers used per relation, see `_drawn`: a solve costs their number cubed, at 1,500 a fifth of a second."""
-TUNED_ON = 1_000
-"""Of these so many choose the ridge strength."""
-COVERAGE = 0.9
 NEIGHBOURS = 5
-LOCAL = 50
-"""Known entities most alike whose residuals say how far off an estimate is."""
-FOLDS = 5
-RIDGES = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0)
-CONSTANT = 10.0
-"""Added to the kernel: an intercept that the ridge hardly shrinks."""
 GREATEST = 1e100
 """Numbers beyond it are no measurements, and their squares no floats."""
-_EXPONENT = 690.0
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ class Estimates:
         known: int64 `[e]`, how many there are, used or not.
         year, log, learnt: bool `[e]`: dates; fitted as logarithms; better than the median.
         bandwidth, intercept: float64 `[e]`, of the regression.
-        reach: float64 `[e]`, how many local errors (see `_local`) the interval goes to either side.
+        reach: float64 `[e]`, how many local errors (see `local_errors`) the interval goes to either side.
         median, median_reach: float64 `[e]`, and how far the interval of the median does.
         entity: int32 `[k]`.
         value: float64 `[k]`, as stated.
@@ -142,7 +140,7 @@ class Estimates:
         """Regress every relation that links no entities on `vectors` `[n, d]`.
 
         Returns:
-            The estimates, and the figures of each relation: see `_figures`.
+            The estimates, and the figures of each relation: see `figures_of`.
         """
         made: list[dict[str, Any]] = []
         figures: dict[int, dict[str, Any]] = {}
@@ -154,10 +152,10 @@ class Estimates:
             entity, value = known.entity[drawn], known.value[drawn]
             log = not known.year and bool((value > 0).all()) and skewness(np.log(value)) < skewness(value)
             target = np.log(value) if log else value
-            fit = _fit(_unit(vectors[entity]), target)
+            fit = regressed(unit(vectors[entity]), target)
             head = {"known": len(known.entity), "year": known.year, "log": log}
             made.append({"relation": relation, **head, **fit.served, "entity": entity, "value": value})
-            figures[relation] = {**head, "used": len(entity), **_figures(fit, target, value, log)}
+            figures[relation] = {**head, "used": len(entity), **figures_of(fit, target, value, log)}
         return cls._joined(made), figures
 
     @classmethod
@@ -185,7 +183,7 @@ class Estimates:
         part = slice(*self.offset[place : place + 2])
         others, stated = self.entity[part], self.value[part]
         learnt = seen & self.learnt[place]
-        kernel = _kernel(_unit(vectors[entity]), _unit(vectors[others]), self.bandwidth[place])
+        kernel = kernel_of(unit(vectors[entity]), unit(vectors[others]), self.bandwidth[place])
         centre = kernel @ self.weight[part] + self.intercept[place]
         own = others == entity[:, None]
         row, column = np.nonzero(own)
@@ -193,7 +191,7 @@ class Estimates:
         centre[row] = target[column] - self.residual[part][column]
         centre = np.where(learnt, centre, self.median[place])
         kernel[own] = -1.0
-        reach = self.reach[place] * _local(kernel, self.residual[part])
+        reach = self.reach[place] * local_errors(kernel, self.residual[part])
         reach = np.where(learnt, reach, self.median_reach[place])
         nearest = np.argsort(-kernel, axis=1, kind="stable")[:, :NEIGHBOURS]
         value, low, high = (self._back(place, bound) for bound in (centre, centre - reach, centre + reach))
@@ -220,7 +218,7 @@ class Estimates:
         return replace(self, offset=offset, entity=number[self.entity[kept]], **columns)
 
     def _back(self, place: int, target: Floats) -> Floats:
-        return _back(target, bool(self.log[place]))
+        return as_stated(target, bool(self.log[place]))
 
     def save(self, path: Path) -> None:
         """Write safetensors."""
@@ -256,25 +254,6 @@ _KINDS: dict[str, type] = {
 }
 
 
-@dataclass(frozen=True)
-class _Fit:
-    """One relation fitted.
-
-    Attributes:
-        kernel: float64 `[n, n]`, -1 where an entity meets itself.
-        inverse: float64 `[n, n]`, of the kernel with its ridge.
-        centred: float64 `[n]`, targets without their median.
-        median_residual: float64 `[n]`, leave-one-out.
-        served: what `Estimates` keeps.
-    """
-
-    kernel: Floats
-    inverse: Floats
-    centred: Floats
-    median_residual: Floats
-    served: dict[str, Any]
-
-
 def _drawn(graph: KnowledgeGraph, entity: Ids) -> npt.NDArray[np.int64]:
     """int64 `[at most 1,500]`: places in `entity`, in random order; of a seeded draw without putting back.
 
@@ -287,155 +266,3 @@ def _drawn(graph: KnowledgeGraph, entity: Ids) -> npt.NDArray[np.int64]:
         np.minimum.at(size, types.rows(), np.bincount(types.values)[types.values] if len(types.values) else 0)
     chosen = np.argsort(random.exponential(size=len(entity)) * size, kind="stable")[:MOST]
     return random.permutation(chosen)
-
-
-def _fit(vectors: Floats, target: Floats) -> _Fit:
-    median = float(np.median(target))
-    centred = target - median
-    few = vectors[:TUNED_ON]
-    bandwidth = _bandwidth(few)
-    small = _kernel(few, few, bandwidth)
-    errors = [np.abs(_residuals(_inverse(small, ridge), centred[: len(few)])).mean() for ridge in RIDGES]
-    kernel = _kernel(vectors, vectors, bandwidth)
-    inverse = _inverse(kernel, RIDGES[int(np.argmin(errors))])
-    np.fill_diagonal(kernel, -1.0)
-    weight, residual = inverse @ centred, _residuals(inverse, centred)
-    plain = median_residuals(target)
-    served = {
-        "learnt": bool(np.abs(residual).mean() < np.abs(plain).mean()),
-        "bandwidth": bandwidth,
-        "intercept": median + CONSTANT * weight.sum(),
-        "reach": conformal(residual / _local(kernel, residual)),
-        "median": median,
-        "median_reach": conformal(plain),
-        "residual": residual,
-        "weight": weight,
-    }
-    return _Fit(kernel, inverse, centred, plain, served)
-
-
-def _figures(fit: _Fit, target: Floats, value: Floats, log: bool) -> dict[str, Any]:
-    """How good an estimate is.
-
-    Returns:
-        `mae`, `median_mae`: mean absolute leave-one-out error of the regression and of the median, as stated; `error`,
-        `median_error`: the same as fitted, of the natural logarithm where `log`; `coverage`: share of held-out numbers
-        within the interval that the others gave, over five folds; `learnt`: whether the regression or the median answers.
-    """
-    learnt = fit.served["learnt"]
-    residuals = fit.served["residual"], fit.median_residual
-    mae, median_mae = (float(np.abs(value - _back(target - residual, log)).mean()) for residual in residuals)
-    error, median_error = (float(np.abs(residual).mean()) for residual in residuals)
-    folds = _folded(fit) if learnt else _folded_median(target)
-    inside = [np.abs(held) <= conformal(left) for held, left in folds]
-    return {
-        "learnt": learnt,
-        "mae": mae,
-        "median_mae": median_mae,
-        "error": error,
-        "median_error": median_error,
-        "coverage": float(np.concatenate(inside).mean()),
-    }
-
-
-def _folded(fit: _Fit) -> Iterator[tuple[Floats, Floats]]:
-    """Residuals of each fold held out, and the leave-one-out ones of the others, over the local errors that the others tell.
-
-    By the inverse of a block: no fold is solved anew.
-    """
-    inverse, weight = fit.inverse, fit.served["weight"]
-    for fold in range(FOLDS):
-        out = np.arange(len(weight)) % FOLDS == fold
-        held = np.linalg.solve(inverse[np.ix_(out, out)], np.column_stack([weight[out], inverse[np.ix_(out, ~out)]]))
-        across = inverse[np.ix_(~out, out)]
-        diagonal = np.diagonal(inverse)[~out] - np.einsum("ij,ji->i", across, held[:, 1:])
-        left = (weight[~out] - across @ held[:, 0]) / diagonal
-        yield (
-            held[:, 0] / _local(fit.kernel[np.ix_(out, ~out)], left),
-            left / _local(fit.kernel[np.ix_(~out, ~out)], left),
-        )
-
-
-def _folded_median(target: Floats) -> Iterator[tuple[Floats, Floats]]:
-    for fold in range(FOLDS):
-        out = np.arange(len(target)) % FOLDS == fold
-        yield target[out] - np.median(target[~out]), median_residuals(target[~out])
-
-
-def _local(kernel: Floats, residual: Floats) -> Floats:
-    """float64 `[b]`: the mean absolute residual of the 50 known entities most alike, by the kernel `[b, n]`.
-
-    Where a relation is known of cities and of countries, an interval for a country is as wide as those of countries.
-    """
-    size = np.abs(residual)
-    if kernel.shape[1] > LOCAL:
-        size = size[np.argpartition(kernel, -LOCAL, axis=1)[:, -LOCAL:]]
-    mean = np.broadcast_to(size.mean(-1), len(kernel))
-    return np.asarray(np.maximum(mean, 0.01 * np.abs(residual).mean() + 1e-300))
-
-
-def conformal(residual: Floats) -> float:
-    """How far to either side of an estimate 90 % of truths are: the ⌈.9(n + 1)⌉-th smallest absolute residual."""
-    rank = min(int(np.ceil(COVERAGE * (len(residual) + 1))), len(residual))
-    return float(np.partition(np.abs(residual), rank - 1)[rank - 1])
-
-
-def median_residuals(target: Floats) -> Floats:
-    """float64 `[n]`: each number without the median of the others."""
-    n = len(target)
-    order = np.argsort(target)
-    ordered, place = target[order], np.arange(n)
-    lower, upper = (n - 2) // 2, (n - 1) // 2
-    residual = np.empty(n)
-    residual[order] = ordered - 0.5 * (ordered[lower + (lower >= place)] + ordered[upper + (upper >= place)])
-    return residual
-
-
-def skewness(values: Floats) -> float:
-    """The absolute third standardised moment; 0 of equal values."""
-    centred = values / max(np.abs(values).max(), 1e-300)
-    centred = centred - centred.mean()
-    deviation = np.sqrt((centred**2).mean())
-    return float(abs((centred**3).mean()) / deviation**3) if deviation > 1e-12 else 0.0
-
-
-def _unit(vectors: npt.NDArray[np.float32]) -> Floats:
-    rows = vectors.astype(np.float64)
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
-
-
-def _squared(left: Floats, right: Floats) -> Floats:
-    products = left @ right.T
-    lengths = (left * left).sum(1)[:, None] + (right * right).sum(1)
-    return np.asarray(np.maximum(lengths - 2 * products, 0.0))
-
-
-def _bandwidth(vectors: Floats) -> float:
-    """The median distance of two entities."""
-    above = np.triu_indices(len(vectors), 1)
-    return float(np.sqrt(np.median(_squared(vectors, vectors)[above]))) or 1.0
-
-
-def _kernel(left: Floats, right: Floats, bandwidth: float) -> Floats:
-    """float64 `[b, n]`: exp(−d² / 2h²)."""
-    return np.asarray(np.exp(_squared(left, right) / (-2 * bandwidth**2)))
-
-
-def _inverse(kernel: Floats, ridge: float) -> Floats:
-    """float64 `[n, n]`: (K + c + λI)⁻¹ by Cholesky, n³ operations."""
-    from scipy.linalg.lapack import dpotrf, dpotri
-
-    matrix = kernel + CONSTANT
-    matrix[np.diag_indices_from(matrix)] += ridge
-    lower, _ = dpotrf(matrix, lower=1, overwrite_a=1)
-    half, _ = dpotri(lower, lower=1, overwrite_c=1)
-    return np.asarray(np.tril(half) + np.tril(half, -1).T)
-
-
-def _residuals(inverse: Floats, target: Floats) -> Floats:
-    """float64 `[n]`: leave-one-out residuals in closed form, αᵢ / G⁻¹ᵢᵢ (Rasmussen and Williams 2006, eq. 5.12)."""
-    return np.asarray((inverse @ target) / np.diagonal(inverse))
-
-
-def _back(target: Floats, log: bool) -> Floats:
-    return np.exp(np.clip(target, -_EXPONENT, _EXPONENT)) if log else target
