@@ -39,7 +39,7 @@ from kgservice.scorers import build
 from kgservice.scorers.attribution import read_for
 from kgservice.scorers.contextual import ContextScorer
 from kgservice.scorers.generation import Generator, Memory, Names
-from kgservice.scorers.pretrained import Pretrained
+from kgservice.scorers.t5 import Pretrained
 from kgservice.seeking import seek
 from kgservice.store import Changes
 

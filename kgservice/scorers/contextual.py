@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from kgservice.arrays.layers import Layers
 from kgservice.arrays.ragged import Ragged, offsets_of
 from kgservice.contexts import PAD, ContextBuilder, Contexts, Neighbourhood, Segment, Trie
 from kgservice.contexts.builder import ORDER
-from kgservice.contexts.tokens import END, FEWEST
+from kgservice.contexts.tokens import FEWEST
 from kgservice.contexts.wording import Additional, Plan, Wording, Words, tokenizer_of
 from kgservice.encoders import TextEncoder, encoded_width, open_encoder, shared_encoder
 from kgservice.errors import DataError, RecipeError
@@ -31,15 +31,17 @@ from kgservice.graph import KnowledgeGraph
 from kgservice.graph.captions import Captions
 from kgservice.graph.statements import Split
 from kgservice.query import QueryBatch, Slot
-from kgservice.recipe import ContextSettings, ModelSettings
+from kgservice.recipe import ModelSettings
 from kgservice.resources import home
 from kgservice.scorers.base import Answers, Guess, Logits, SecondStage, Term, VectorScorer
 from kgservice.scorers.bilinear import ComplEx
 from kgservice.scorers.context import Context
 from kgservice.scorers.embedding import cubed
+from kgservice.scorers.features import read_features
 from kgservice.scorers.fusion import GatedFusion
-from kgservice.scorers.generation import Beams, Generator, Memory, Names
-from kgservice.scorers.pretrained import Pretrained
+from kgservice.scorers.generation import Beams, Generator, Memory, Names, to_be_written
+from kgservice.scorers.stages import Writing
+from kgservice.scorers.t5 import Pretrained, stacks
 from kgservice.similarity import Metric
 
 if TYPE_CHECKING:
@@ -69,7 +71,7 @@ class ContextScorer(VectorScorer):
         asked = settings.context
         if asked.vocabulary < FEWEST and not asked.pretrained:
             raise RecipeError(f"context.vocabulary must be at least {FEWEST}, found {asked.vocabulary}")
-        self.encoder, self.decoder = _stacks(self.width, asked)
+        self.encoder, self.decoder = stacks(self.width, asked)
         self.embedding = nn.Embedding(asked.vocabulary, self.width)
         self.salience = nn.Parameter(torch.zeros(asked.vocabulary))
         self.asking = nn.Linear(3 * self.width, self.width)
@@ -251,6 +253,9 @@ class ContextScorer(VectorScorer):
         question = torch.from_numpy(contexts.segment == ORDER.index(Segment.QUESTION)).to(present.device)
         return Memory(states, present, question)
 
+    def _remembered(self, queries: QueryBatch) -> Memory:
+        return self.memory(self.contexts(queries))
+
     def asked(self, memory: Memory, anchor: Tensor, relation: Tensor) -> Tensor:
         """float32 `[b, d]`: questions as vectors.
 
@@ -271,7 +276,7 @@ class ContextScorer(VectorScorer):
 
     def query_vectors(self, queries: QueryBatch) -> Tensor:
         """See `VectorScorer.query_vectors`."""
-        return self.asked_of(queries, self.memory(self.contexts(queries)))
+        return self.asked_of(queries, self._remembered(queries))
 
     def asked_of(self, queries: QueryBatch, memory: Memory) -> Tensor:
         """float32 `[b, d]`: questions as vectors, read before."""
@@ -325,30 +330,10 @@ class ContextScorer(VectorScorer):
         if self.settings.generation:
             chance = torch.rand(len(anchor)).to(answers.offset.device)
             place = answers.offset[:-1] + (chance * answers.offset.diff()).long()
-            terms.append(self._written(memory, answers.target[place]))
+            names = self._names.take(answers.target[place].cpu().numpy())
+            queries, written = to_be_written(self.decoder, self.embedding, memory, names, LEARNT_TOKENS)
+            terms.append(Term(Logits(queries, self.embedding.weight), self.settings.generation, written))
         return terms
-
-    def _written(self, memory: Memory, target: Tensor) -> Term:
-        """The names of some entities, token after token."""
-        taken = self._names.take(target.cpu().numpy())
-        b, width = len(target), min(int(taken.lengths.max()) + 1, LEARNT_TOKENS)
-        tokens = np.full((b, width + 1), -1, dtype=np.int64)
-        place = np.arange(len(taken.values)) - np.repeat(taken.offset[:-1], taken.lengths)
-        inside = place < width
-        tokens[taken.rows()[inside], place[inside]] = taken.values[inside]
-        tokens[np.arange(b), np.minimum(taken.lengths, width)] = END
-        tokens = tokens[:, :width]
-        wanted = torch.from_numpy(tokens).to(target.device)
-        given = F.pad(wanted[:, :-1].clamp(min=PAD), (1, 0), value=PAD)
-        states = self.decoder(
-            inputs_embeds=self.embedding(given),
-            encoder_hidden_states=memory.states,
-            encoder_attention_mask=memory.present.long(),
-            use_cache=False,
-        ).last_hidden_state
-        there = wanted >= 0
-        queries = states[there].float() * self.width**-0.5
-        return Term(Logits(queries, self.embedding.weight), self.settings.generation, wanted[there])
 
     def relation_logits(self, anchor: Tensor, target: Tensor, context: Context | None = None) -> Logits:
         """Not to be had."""
@@ -376,60 +361,13 @@ class ContextScorer(VectorScorer):
     @property
     def second(self) -> SecondStage | None:
         """See `VectorScorer.second`."""
-        return None if self.settings.answers == "vectors" else Writing(self)
+        if self.settings.answers == "vectors":
+            return None
+        return Writing(self.settings, self.slots, self._remembered, lambda: self.generator)
 
     def generate(self, queries: QueryBatch, k: int, width: int = 64) -> Beams:
         """The `k` likeliest names of real entities, by a beam; see `Beams` for what it says of itself."""
-        return self.generator.beam(self.memory(self.contexts(queries)), k, width)
-
-
-class Writing:
-    """A context model's generator as a second stage, and by itself.
-
-    Args:
-        scorer: whose.
-    """
-
-    def __init__(self, scorer: ContextScorer) -> None:
-        self.scorer, self.slots = scorer, scorer.slots
-        self.width = None if scorer.settings.answers == "names" else scorer.settings.rescored
-
-    def rescore(self, queries: QueryBatch, candidates: Tensor, first: Tensor) -> Tensor:
-        """See `SecondStage.rescore`: the score by vectors, and a share of the logarithm of the name's probability."""
-        scorer = self.scorer
-        written = scorer.generator.of(scorer.memory(scorer.contexts(queries)), candidates)
-        return torch.where(candidates < 0, -torch.inf, first + scorer.settings.share * written)
-
-    def scores(self, queries: QueryBatch) -> Tensor:
-        """float32 `[b, n]`: the logarithm of the probability of every entity's name, exactly."""
-        return self.scorer.generator.scores(self.scorer.memory(self.scorer.contexts(queries)))
-
-
-def read_features(settings: ContextSettings, graph: KnowledgeGraph) -> np.ndarray:
-    """float32 `[n, w]`: vectors of another kind from a Parquet file with the columns `entity` (names) and `vector`; zeros for
-    entities that it lacks.
-
-    Raises:
-        DataError: the file lacks a column, knows none of the entities, or has vectors of another width.
-    """
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(settings.features)
-    if not {"entity", "vector"} <= set(table.column_names):
-        raise DataError(f"{settings.features} has the columns {table.column_names}, expected 'entity' and 'vector'")
-    ids = graph.entities.ids(table.column("entity").to_pylist())
-    vectors = np.asarray(table.column("vector").to_pylist(), dtype=np.float32)
-    if vectors.ndim != 2 or vectors.shape[1] != settings.features_width:
-        found = vectors.shape[1] if vectors.ndim == 2 else "several"
-        raise DataError(f"{settings.features}: context.features_width is {settings.features_width}, found {found}")
-    if not (ids >= 0).any():
-        raise DataError(f"{settings.features} names no entity of the graph; it begins with {table.column('entity')[0]}")
-    read = np.zeros((graph.n, settings.features_width), dtype=np.float32)
-    read[ids[ids >= 0]] = vectors[ids >= 0]
-    there = np.unique(ids[ids >= 0])
-    spread = read[there].std(0)
-    read[there] = (read[there] - read[there].mean(0)) / np.where(spread > 0, spread, 1)
-    return read
+        return self.generator.beam(self._remembered(queries), k, width)
 
 
 def _mean(states: Tensor, mask: Tensor) -> Tensor:
@@ -453,29 +391,3 @@ def _said(wording: Wording, captions: Captions, segments: list[Segment]) -> Ragg
     values = np.concatenate([part.values for part in parts])
     order = np.argsort(owner, kind="stable")
     return Ragged(offsets_of(np.bincount(owner, minlength=n)), values[order])
-
-
-def _stacks(width: int, settings: ContextSettings) -> tuple[Any, Any]:
-    """A T5 encoder and decoder without embeddings of their own."""
-    from transformers import T5Config
-    from transformers.models.t5.modeling_t5 import T5Stack
-
-    stacks = []
-    for decodes, layers in ((False, settings.layers), (True, settings.decoder_layers)):
-        config = T5Config(
-            vocab_size=settings.vocabulary,
-            d_model=width,
-            d_kv=width // settings.heads,
-            d_ff=settings.hidden or 2 * width,
-            num_layers=layers,
-            num_decoder_layers=layers,
-            num_heads=settings.heads,
-            dropout_rate=settings.dropout,
-            feed_forward_proj="gated-gelu" if settings.gated else "relu",
-            is_decoder=decodes,
-            use_cache=False,
-        )
-        stack = T5Stack(config)
-        del stack.embed_tokens
-        stacks.append(stack)
-    return stacks[0], stacks[1]

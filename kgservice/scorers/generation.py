@@ -16,7 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kgservice.contexts import Trie
+from kgservice.arrays.ragged import Ragged
+from kgservice.contexts import PAD, Trie
+from kgservice.contexts.tokens import END
 
 BLOCK = 1 << 24
 """Numbers that are held at once while all names are scored."""
@@ -284,6 +286,39 @@ class Generator:
         )
         bias: Tensor = first.relative_attention_bias(bucket)
         return bias
+
+
+def to_be_written(
+    decoder: Any, embedding: nn.Embedding, memory: Memory, names: Ragged, longest: int
+) -> tuple[Tensor, Tensor]:
+    """What a decoder asks wherever a token of a name is to be written, and that token; for its training.
+
+    Args:
+        decoder, embedding: as for `Generator`.
+        memory: of `b` questions.
+        names: ragged `[b]`, the tokens of the name that answers each.
+        longest: tokens learnt of a name, its end included.
+
+    Returns:
+        float32 `[t, d]`, to be compared with the embeddings of tokens, and int64 `[t]`.
+    """
+    device = embedding.weight.device
+    b, width = len(names), min(int(names.lengths.max()) + 1, longest)
+    tokens = np.full((b, width + 1), -1, dtype=np.int64)
+    place = np.arange(len(names.values)) - np.repeat(names.offset[:-1], names.lengths)
+    inside = place < width
+    tokens[names.rows()[inside], place[inside]] = names.values[inside]
+    tokens[np.arange(b), np.minimum(names.lengths, width)] = END
+    wanted = torch.from_numpy(tokens[:, :width]).to(device)
+    given = F.pad(wanted[:, :-1].clamp(min=PAD), (1, 0), value=PAD)
+    states = decoder(
+        inputs_embeds=embedding(given),
+        encoder_hidden_states=memory.states,
+        encoder_attention_mask=memory.present.long(),
+        use_cache=False,
+    ).last_hidden_state
+    there = wanted >= 0
+    return states[there].float() * embedding.embedding_dim**-0.5, wanted[there]
 
 
 class _Tree:

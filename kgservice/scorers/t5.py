@@ -1,4 +1,4 @@
-"""A T5 model that was trained elsewhere, from a folder, as what a context model begins with."""
+"""What a context model begins with: fresh T5 stacks, or the weights of a model that was trained elsewhere, from a folder."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from kgservice.contexts.tokens import SPECIALS, marked
 from kgservice.errors import DataError, RecipeError
+from kgservice.recipe import ContextSettings
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -121,3 +122,29 @@ class Pretrained:
             rows[place] = rows[words].mean(0)
         with torch.no_grad():
             embedding.weight.copy_(rows)
+
+
+def stacks(width: int, settings: ContextSettings) -> tuple[Any, Any]:
+    """A fresh T5 encoder and decoder without embeddings of their own."""
+    from transformers import T5Config
+    from transformers.models.t5.modeling_t5 import T5Stack
+
+    made = []
+    for decodes, layers in ((False, settings.layers), (True, settings.decoder_layers)):
+        config = T5Config(
+            vocab_size=settings.vocabulary,
+            d_model=width,
+            d_kv=width // settings.heads,
+            d_ff=settings.hidden or 2 * width,
+            num_layers=layers,
+            num_decoder_layers=layers,
+            num_heads=settings.heads,
+            dropout_rate=settings.dropout,
+            feed_forward_proj="gated-gelu" if settings.gated else "relu",
+            is_decoder=decodes,
+            use_cache=False,
+        )
+        stack = T5Stack(config)
+        del stack.embed_tokens
+        made.append(stack)
+    return made[0], made[1]
