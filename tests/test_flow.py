@@ -18,7 +18,8 @@ from kgservice.graph.statements import Split, StatementTable
 from kgservice.graph.vocabulary import Vocabulary
 from kgservice.query import QueryBatch
 from kgservice.recipe import ModelSettings
-from kgservice.scorers.flow import SPREAD_FLOOR, Flow
+from kgservice.scorers.flow import Flow
+from kgservice.scorers.kl_flow import SPREAD_FLOOR
 from kgservice.training.loop import fit
 from tests.conftest import family_recipe
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import pyarrow as pa
 
 from kgservice.arrays.ordering import first_of_equal, order_of
@@ -30,6 +29,7 @@ from kgservice.ingestion.marks import Ids, Marks, Mask, mark
 from kgservice.ingestion.rows import PLAIN, QUALIFIED, TEXTS, Graphs
 from kgservice.ingestion.spool import Spool, int32
 from kgservice.ingestion.terms import Terms
+from kgservice.ingestion.texts import sorted_texts
 from kgservice.ingestion.vocabularies import Numbering, write_vocabulary
 from kgservice.readers.assembly import TEXT_NAMES
 from kgservice.readers.batch import Owner
@@ -325,7 +325,7 @@ class Assembly:
 
             def of_part(keys: Range) -> list[pa.RecordBatch]:
                 batch = self.found.texts.read(keys)
-                return [_texts(batch, bit, numbering.of, languages) for _, bit, numbering in owners]
+                return [sorted_texts(batch, bit, numbering.of, languages) for _, bit, numbering in owners]
 
             for batches in in_turn(self.pool, of_part, parts):
                 for spool, batch in zip(spools, batches, strict=True):
@@ -336,7 +336,7 @@ class Assembly:
                 keyed = self._by_id(self.found.texts, numbering)
                 end = int(numbering.of.max(initial=-1)) + 1
                 for keys in ranges([keyed], end, rows=self.part_rows):
-                    spool.append(_texts(keyed.read(keys), bit, None, languages))
+                    spool.append(sorted_texts(keyed.read(keys), bit, None, languages))
         for spool, (name, _, _) in zip(spools, owners, strict=True):
             spool.seal(folder / name)
         return [spool.hexdigest() for spool in spools]
@@ -367,38 +367,6 @@ def _nothing_left(provenance: Mapping[str, Any]) -> str:
         return f"{names}: no entity was found. Expected statements; see the format with --format."
     why = ", ".join(f"{reason} {count:,}" for reason, count in report["dropped"].items())
     return f"{names}: {report['read']:,} read, and no entity is left ({why}). Loosen the filters."
-
-
-def _texts(batch: pa.RecordBatch, bit: Owner, ids: Ids | None, languages: pa.LargeStringArray) -> pa.RecordBatch:
-    """The texts of one kind of owner, by id, sorted and each once.
-
-    Texts are compared as strings only where owner, kind and language are the same.
-    """
-    owner = batch.column("owner").to_numpy()
-    id = owner if ids is None else ids[owner]
-    rows = np.flatnonzero(((batch.column("of").to_numpy() & bit) != 0) & (id >= 0))
-    columns = [id[rows], *(batch.column(name).to_numpy()[rows] for name in ("kind", "language"))]
-    order = order_of(columns)
-    rows, columns = rows[order], [column[order] for column in columns]
-    fresh = first_of_equal(columns)
-    tied = ~fresh
-    tied[:-1] |= ~fresh[1:]
-    if tied.any():
-        places = np.flatnonzero(tied)
-        text = pl.Series("text", batch.column("text").take(pa.array(rows[places])), dtype=pl.String)
-        frame = pl.DataFrame({"group": np.cumsum(fresh)[places], "text": text, "row": rows[places]})
-        frame = frame.sort("group", "text").with_columns(first=pl.struct("group", "text").is_first_distinct())
-        rows[places] = frame["row"].to_numpy()
-        kept = np.ones(len(rows), bool)
-        kept[places] = frame["first"].to_numpy()
-        rows, columns = rows[kept], [column[kept] for column in columns]
-    found = [
-        int32(columns[0]),
-        pa.array(columns[1]),
-        languages.take(pa.array(columns[2])),
-        batch.column("text").take(pa.array(rows)),
-    ]
-    return pa.RecordBatch.from_arrays(found, schema=texts.SCHEMA)
 
 
 def in_turn(pool: Executor, call: Callable[[Any], Any], items: Iterable[Any], *, ahead: int = 3) -> Iterator[Any]:
