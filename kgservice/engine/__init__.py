@@ -21,12 +21,12 @@ from kgservice.answers.options import CompleteOptions, SearchOptions
 from kgservice.answers.records import EntityRecord
 from kgservice.engine import canaries
 from kgservice.engine.adding import AddedEntities, ReleaseSearch, canonical
-from kgservice.engine.asking import Asking, within_bounds
+from kgservice.engine.asking import Asking
 from kgservice.engine.finding import Finding, Sought
 from kgservice.engine.judging import Judging
 from kgservice.engine.likeness import alike
 from kgservice.engine.mapping import entity_map
-from kgservice.engine.reading import Reading
+from kgservice.engine.reading import Reading, within_bounds
 from kgservice.engine.relations import summaries
 from kgservice.engine.routing import Routing
 from kgservice.engine.showing import entity_page
@@ -298,7 +298,7 @@ class Engine:
         Raises:
             InvalidQuestion: also where the cursor is of another release or question.
         """
-        wanted = self._sought(options)
+        wanted = Sought(**options)
         return self._finding.page(query, wanted, cursor) if cursor else self._finding.many([query], wanted)[0]
 
     def search_many(self, queries: Sequence[str], **options: Unpack[SearchOptions]) -> list[SearchResult]:
@@ -313,7 +313,7 @@ class Engine:
             InvalidQuestion: `k` out of range, a query too long, or a filter that is not RELATION=OBJECT.
             UnknownName: a type, relation or entity that the release does not hold.
         """
-        return self._finding.many(queries, self._sought(options))
+        return self._finding.many(queries, Sought(**options))
 
     def suggest(self, prefix: str, *, k: int = 10, types: Sequence[str] = (), language: str = "en") -> SearchResult:
         """Entities one of whose names is, or begins with, what was typed so far.
@@ -354,12 +354,6 @@ class Engine:
     @property
     def _finding(self) -> Finding:
         return Finding(self.entity_search, self._views, self.entities, self.relations, self.types, self.release_name)
-
-    @staticmethod
-    def _sought(options: SearchOptions) -> Sought:
-        sought = Sought(**options)
-        within_bounds(sought.k)
-        return sought
 
     def entity(self, name: str, *, language: str = "en", limit: int = MAX_STATEMENTS) -> EntityPage:
         """Labels, types and statements of one entity.

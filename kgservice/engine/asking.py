@@ -9,12 +9,12 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from kgservice.answers import MAX_K, Described, Question, Statement
+from kgservice.answers import Described, Question, Statement
 from kgservice.answers.options import Filter
 from kgservice.engine.completion import Completion
 from kgservice.engine.filled import Answers
 from kgservice.engine.fusing import fused
-from kgservice.engine.reading import Reading, fact_of
+from kgservice.engine.reading import Reading, fact_of, within_bounds
 from kgservice.engine.routing import Routing
 from kgservice.errors import InvalidQuestion
 from kgservice.graph import KnowledgeGraph
@@ -188,13 +188,3 @@ class Asking:
         """Refuse qualifiers that name added entities: the models that read qualifiers have not learnt them."""
         if (batch.qualifier_value.values >= self._release.graph.n).any():
             raise InvalidQuestion("a qualifier names an entity that was put since the models learnt; leave it out")
-
-
-def within_bounds(k: int) -> None:
-    """Refuse to give out more than is ever given.
-
-    Raises:
-        InvalidQuestion: `k` is not in [1, 1000].
-    """
-    if not 1 <= k <= MAX_K:
-        raise InvalidQuestion(f"k must be in [1, {MAX_K}], found {k}")

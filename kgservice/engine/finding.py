@@ -13,7 +13,7 @@ from kgservice.answers import MAX_K, Named
 from kgservice.answers.cursors import Cursor
 from kgservice.answers.matches import Facet, FacetValue, Highlights, Match, SearchResult
 from kgservice.answers.options import Filter
-from kgservice.engine.reading import fact_of
+from kgservice.engine.reading import fact_of, within_bounds
 from kgservice.graph.names import Names
 from kgservice.graph.views import Views
 from kgservice.search import Hits
@@ -60,6 +60,9 @@ class Sought:
         facets: count the types of the best 1,000 matches.
         facet_by: relations whose objects are counted too.
         highlight: tell where the words of the query stand in names and descriptions.
+
+    Raises:
+        InvalidQuestion: `k` out of range.
     """
 
     k: int = 10
@@ -70,6 +73,9 @@ class Sought:
     facets: bool = False
     facet_by: Sequence[str] = ()
     highlight: bool = False
+
+    def __post_init__(self) -> None:
+        within_bounds(self.k)
 
     def question(self, query: str) -> list[object]:
         """All that the order of matches depends on."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from kgservice.answers import MAX_PAIRS, Pair, Question, Statement
+from kgservice.answers import MAX_K, MAX_PAIRS, Pair, Question, Statement
 from kgservice.answers.options import Filter
 from kgservice.arrays.ragged import Ragged, offsets_of
 from kgservice.errors import InvalidQuestion, UnknownEntity, UnknownRelation
@@ -129,6 +129,16 @@ class Reading:
         vocabulary = self.graph.literals.vocabulary
         id = vocabulary.id(str(literal))
         return -1 - (id if id >= 0 else len(vocabulary)), literal.number
+
+
+def within_bounds(k: int) -> None:
+    """Refuse to give out more than is ever given.
+
+    Raises:
+        InvalidQuestion: `k` is not in [1, 1000].
+    """
+    if not 1 <= k <= MAX_K:
+        raise InvalidQuestion(f"k must be in [1, {MAX_K}], found {k}")
 
 
 def literal_of(text: str, dated: bool = True) -> Literal | None:
