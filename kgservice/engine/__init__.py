@@ -20,7 +20,7 @@ from kgservice.answers.matches import SearchResult
 from kgservice.answers.options import CompleteOptions, SearchOptions
 from kgservice.answers.records import EntityRecord
 from kgservice.engine import canaries
-from kgservice.engine.adding import AddedEntities, ReleaseSearch, canonical
+from kgservice.engine.adding import AddedEntities, canonical
 from kgservice.engine.asking import Asking
 from kgservice.engine.finding import Finding, Sought
 from kgservice.engine.judging import Judging
@@ -29,6 +29,7 @@ from kgservice.engine.mapping import entity_map
 from kgservice.engine.reading import Reading, within_bounds
 from kgservice.engine.relations import summaries
 from kgservice.engine.routing import Routing
+from kgservice.engine.searching import ReleaseSearch
 from kgservice.engine.showing import entity_page
 from kgservice.engine.telling import Telling
 from kgservice.errors import InvalidQuestion

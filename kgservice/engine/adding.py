@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,6 @@ from torch import Tensor
 from kgservice.answers import Pair, Question
 from kgservice.answers.records import EntityRecord
 from kgservice.arrays.ragged import Ragged, offsets_of
-from kgservice.encoders import shared_encoder
 from kgservice.engine.reading import Reading, literal_of
 from kgservice.errors import InvalidQuestion
 from kgservice.graph import KnowledgeGraph
@@ -28,14 +26,11 @@ from kgservice.graph.literals import Literals
 from kgservice.graph.names import Names
 from kgservice.graph.statements import Split, StatementTable
 from kgservice.graph.texts import TextKind, Texts
-from kgservice.graph.vocabulary import Vocabulary
 from kgservice.query import QueryBatch, Slot
-from kgservice.release import Release
 from kgservice.release.served import AddedRows, ServedModel
 from kgservice.scorers.flow import Flow
 from kgservice.scorers.refining import partition, refined, settled
 from kgservice.scorers.text import TextScorer
-from kgservice.search import EntitySearch, LayeredSearch, Remembering, Segment, segments
 from kgservice.store import Changes
 
 logger = logging.getLogger(__name__)
@@ -159,7 +154,7 @@ class AddedEntities:
         additions = Additions(
             vocabulary,
             _statements(facts, base.n),
-            _texts([entry.record for entry in entries], base.n),
+            texts_of([entry.record for entry in entries], base.n),
             Ragged.of([entry.types for entry in entries]),
             literals,
         )
@@ -313,7 +308,8 @@ def _statements(facts: Mapping[Slot, tuple[QueryBatch, npt.NDArray[np.int64]]], 
     )
 
 
-def _texts(records: Sequence[EntityRecord], n: int) -> Texts:
+def texts_of(records: Sequence[EntityRecord], n: int) -> Texts:
+    """What is said of entities that were put, in ids from `n` on, in the order of the records."""
     rows = [
         (n + place, int(kind), code, text)
         for place, one in enumerate(records)
@@ -389,49 +385,3 @@ def _measured(one: Pair, reading: Reading) -> Pair:
             f"{one.value!r} of {one.relation!r} is neither a number, a date, nor a literal in quotes, such as '\"NP-7\"'"
         )
     return Pair(reading.relations.vocabulary.name(relation), str(literal))
-
-
-class ReleaseSearch:
-    """The search index of a release, and behind it those of what was put since; safe from many threads.
-
-    Args:
-        release: where the index lies.
-    """
-
-    def __init__(self, release: Release) -> None:
-        self._release = release
-        self._lock = threading.Lock()
-        self._segments: list[Segment] = []
-        self._encoder: Remembering | None = None
-
-    @cached_property
-    def base(self) -> EntitySearch:
-        """The release's own, opened at first use."""
-        with self._lock:
-            return EntitySearch.open(self._release.folder / "search", self._release.graph)
-
-    def over(self, added: AddedEntities) -> LayeredSearch:
-        """With what was put; of former calls is kept what still stands."""
-        base, graph = self.base, added.graph
-        with self._lock:
-            if base.encoder_name and self._encoder is None:
-                self._encoder = Remembering(shared_encoder(base.encoder_name))
-            entry_of = dict(zip(added.documents, added.entries, strict=True))
-            alone = partial(_alone, graph.base, entry_of)
-            self._segments = segments(self._segments, added.documents, alone, self._encoder)
-            ids = {document: graph.base.n + place for document, place in added.places.items()}
-            return LayeredSearch(base, self._segments, ids, graph.erased, graph.subjects)
-
-
-def _alone(base: KnowledgeGraph, entry_of: Mapping[str, Entry], documents: Sequence[str]) -> KnowledgeGraph:
-    """Entities that were put, numbered by their places among the documents, which are sorted by name; without statements."""
-    entries = [entry_of[document] for document in documents]
-    records = [entry.record for entry in entries]
-    return KnowledgeGraph(
-        Vocabulary([pa.array([one.id for one in records], pa.large_string())]),
-        base.relations,
-        StatementTable.empty(),
-        _texts(records, 0),
-        types=replace(base.types, of_entity=Ragged.of([entry.types for entry in entries])),
-        prefixes=base.prefixes,
-    )
