@@ -402,7 +402,7 @@ def typed() -> Iterator[str]:
     yield (
         "\nWhich types entities have, told by a regression over frozen vectors, on entities that it was not fitted to; text is "
         "label, description and aliases, and half of the entities of CoDEx-M and WD50K have none; `make bench-types`, more in "
-        "[docs/types.md](docs/types.md):"
+        "[types.md](types.md):"
     )
     yield from told("all")
 
