@@ -166,7 +166,3 @@ class SuggestQuery(Closed):
     k: int = Field(10, ge=1, le=MAX_K, description="How many, the best first.")
     type: list[str] = Field([], max_length=100, description=f"{TYPE_HELP} Repeatable.")
     language: Language = "en"
-
-
-class NoQuery(Closed):
-    """Takes no parameter."""
