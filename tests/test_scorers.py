@@ -57,6 +57,6 @@ def test_rotate_by_a_right_angle() -> None:
 def test_unknown_scorer() -> None:
     with pytest.raises(
         RecipeError,
-        match=r"'complx' is not a scorer. Known: bi-encoder, .*complex, context, distmult, hyperformer, .*stare, transe",
+        match=r"'complx' is not a scorer. Known: bi-encoder, .*complex, context, distmult, hyperformer, .*stare, .*transe",
     ):
         scorers.build(ModelSettings.model_validate({"scorer": "complx"}), n=2, r=1)
