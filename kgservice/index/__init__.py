@@ -74,8 +74,7 @@ def build(spec: str, vectors: Tensor, metric: Metric) -> Index:
     if spec == "exact":
         return ExactIndex(vectors, metric)
     data = np.ascontiguousarray(vectors.detach().cpu().numpy(), dtype=np.float32)
-    engine = MilvusNearest if spec.startswith(PREFIX) else FaissNearest
-    nearest: Nearest = engine.build(spec, data, metric)
+    nearest: Nearest = _engine(spec).build(spec, data, metric)
     return ApproximateIndex(nearest, vectors, metric)
 
 
@@ -83,9 +82,13 @@ def load(spec: str, path: Path, vectors: Tensor, metric: Metric) -> Index:
     """Open what `build` made: an exact index needs the vectors alone, an approximate one its file too."""
     if spec == "exact":
         return ExactIndex(vectors, metric)
-    engine = MilvusNearest if spec.startswith(PREFIX) else FaissNearest
-    nearest: Nearest = engine.load(path, spec, (len(vectors), vectors.shape[1]), metric)
+    nearest: Nearest = _engine(spec).load(path, spec, (len(vectors), vectors.shape[1]), metric)
     return ApproximateIndex(nearest, vectors, metric)
+
+
+def _engine(spec: str) -> type[FaissNearest | MilvusNearest]:
+    """What finds nearest vectors, by the beginning of its string."""
+    return MilvusNearest if spec.startswith(PREFIX) else FaissNearest
 
 
 def recall(index: Index, oracle: Index, queries: Tensor, k: int = 10) -> float:
