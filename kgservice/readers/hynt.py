@@ -9,6 +9,7 @@ import polars as pl
 from kgservice.graph.literals import QUANTITY, XSD
 from kgservice.readers.assembly import BatchBuilder
 from kgservice.readers.facts import FactFile, add_facts
+from kgservice.readers.hyper import STATED
 from kgservice.readers.report import FileReport
 from kgservice.readers.sources import Source
 
@@ -48,15 +49,7 @@ def read_hynt(
         has_broken = _fields.list.eval(pl.element().is_in(broken.implode())).list.any()
         file.keep(~has_broken, 'expected literals like "73.32"^^<km2> or "1949-12-25"^^xsd:date', at=_BROKEN)
         terms = _fields.list.eval(pl.element().replace(values, literals))
-        file.facts = file.facts.with_columns(terms).select(
-            "line",
-            _fields.list.get(0).alias("subject"),
-            _fields.list.get(1).alias("relation"),
-            _fields.list.get(2).alias("object"),
-            _fields.list.slice(3).list.gather_every(2).alias("qualifier_relation"),
-            _fields.list.slice(3).list.gather_every(2, 1).alias("qualifier_value"),
-        )
-
+        file.facts = file.facts.with_columns(terms).select("line", *STATED)
         files.append(file)
     return add_facts(files, builder)
 

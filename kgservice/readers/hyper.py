@@ -16,6 +16,14 @@ from kgservice.readers.sources import Source
 
 Read = tuple[list[FileReport], dict[str, str]]
 _fields = pl.col("fields")
+STATED = (
+    _fields.list.get(0).alias("subject"),
+    _fields.list.get(1).alias("relation"),
+    _fields.list.get(2).alias("object"),
+    _fields.list.slice(3).list.gather_every(2).alias("qualifier_relation"),
+    _fields.list.slice(3).list.gather_every(2, 1).alias("qualifier_value"),
+)
+"""A statement of fields: subject, relation, object, then relation and value of each qualifier by turns."""
 _EMPTY = r"(?:^|,)(\s*)(?:,|$)"
 _SCHEMA: Mapping[str, pl.DataType] = {
     "line": pl.UInt32(),
@@ -47,14 +55,7 @@ def read_wd50k(sources: Sequence[Source], builder: BatchBuilder, *, skip_malform
         expected = "expected subject,relation,object and pairs of qualifiers, found "
         file.keep((count >= 3) & (count % 2 == 1), pl.format(expected + "{} fields", count), at="$")
         file.keep(~pl.col("text").str.contains(_EMPTY), expected + "an empty field", at=_EMPTY)
-        file.facts = file.facts.select(
-            "line",
-            _fields.list.get(0).alias("subject"),
-            _fields.list.get(1).alias("relation"),
-            _fields.list.get(2).alias("object"),
-            _fields.list.slice(3).list.gather_every(2).alias("qualifier_relation"),
-            _fields.list.slice(3).list.gather_every(2, 1).alias("qualifier_value"),
-        )
+        file.facts = file.facts.select("line", *STATED)
         files.append(file)
     return add_facts(files, builder)
 

@@ -33,6 +33,11 @@ TAGS = [
     {"name": "health", "description": "For orchestrators and monitors."},
 ]
 
+BODY = ("malformed-json", "body-too-large", "unsupported-media-type", "invalid-request", "invalid-question")
+"""What may be wrong with a body."""
+BUSY = ("overloaded", "no-release", "unavailable")
+"""Why nothing answers."""
+
 SCHEMES = {
     "bearer": {
         "type": "http",

@@ -13,7 +13,7 @@ from kgservice.answers.records import EntityRecord
 from kgservice.engine import Engine
 from kgservice.engine.reading import Reading
 from kgservice.errors import InvalidQuestion
-from kgservice.server.documentation import responses
+from kgservice.server.documentation import BODY, responses
 from kgservice.server.json_routes import JsonRoute
 from kgservice.server.schemas import Put
 from kgservice.server.service import Service, ServiceOf, json_response
@@ -21,7 +21,6 @@ from kgservice.server.submissions import Id, RecordBody, RecordsBody
 
 router = APIRouter(prefix="/v1", tags=["entities"], route_class=JsonRoute)
 
-_BODY = ("malformed-json", "body-too-large", "unsupported-media-type", "invalid-request", "invalid-question")
 _NAMES = ("unknown-entity", "unknown-relation", "unknown-type")
 _CHANGE = ("erased", "read-only", "overloaded", "no-release", "unavailable")
 _EXAMPLE = {
@@ -59,7 +58,7 @@ EntityId = Annotated[
     operation_id="putEntity",
     summary="Have an entity known at once.",
     status_code=200,
-    responses=responses(Put, "It is known: found by its names, completed and classified.", *_BODY, *_NAMES, *_CHANGE)
+    responses=responses(Put, "It is known: found by its names, completed and classified.", *BODY, *_NAMES, *_CHANGE)
     | {201: {"model": Put, "description": "The same, of an entity that was not there before."}},
 )
 async def put_entity(
@@ -79,7 +78,7 @@ async def put_entity(
     "/entities",
     operation_id="putEntities",
     summary="Have many entities known at once.",
-    responses=responses(Put, "They are known.", *_BODY, *_NAMES, *_CHANGE),
+    responses=responses(Put, "They are known.", *BODY, *_NAMES, *_CHANGE),
 )
 async def put_entities(body: Annotated[RecordsBody, Body(openapi_examples=_MANY)], service: ServiceOf) -> Response:
     """As for one entity; they are put together or not at all, and may name each other."""

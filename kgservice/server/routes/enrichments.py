@@ -17,7 +17,7 @@ from kgservice.enrichment.running import read_page, read_report
 from kgservice.enrichment.worker import folder_of
 from kgservice.graph.names import Names
 from kgservice.graph.texts import Texts
-from kgservice.server.documentation import responses
+from kgservice.server.documentation import BODY, responses
 from kgservice.server.jobs import ENRICHMENT
 from kgservice.server.json_routes import JsonRoute
 from kgservice.server.problems import RequestProblem
@@ -28,7 +28,6 @@ from kgservice.store.jobs import Job, UnknownJob
 
 router = APIRouter(prefix="/v1", tags=["enrichment"], route_class=JsonRoute)
 
-_BODY = ("malformed-json", "body-too-large", "unsupported-media-type", "invalid-request", "invalid-question")
 _NAMES = ("unknown-relation", "unknown-type", "unknown-model", "unknown-release")
 _HERE = ("overloaded", "unavailable")
 _EXAMPLES: dict[str, Example] = {
@@ -46,9 +45,7 @@ Id = Annotated[str, Path(description="Of the enrichment.", max_length=64)]
     operation_id="enrich",
     summary="Have what the whole graph lacks, or holds wrongly, found.",
     status_code=202,
-    responses=responses(
-        Enrichment, "The same request came before.", *_BODY, *_NAMES, "key-reused", "no-release", *_HERE
-    )
+    responses=responses(Enrichment, "The same request came before.", *BODY, *_NAMES, "key-reused", "no-release", *_HERE)
     | _ACCEPTED,
 )
 async def enrich(

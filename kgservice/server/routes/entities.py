@@ -15,7 +15,7 @@ from kgservice.answers.entities import EntityPage, LikeAnswer, TypesAnswer
 from kgservice.answers.matches import SearchResult
 from kgservice.engine import Engine
 from kgservice.errors import InvalidQuestion
-from kgservice.server.documentation import responses
+from kgservice.server.documentation import BODY, BUSY, responses
 from kgservice.server.fields import filters_of
 from kgservice.server.json_routes import OTHER_FORMS, JsonRoute
 from kgservice.server.lines import NDJSON, Lines, Row, answer_lines, answer_many
@@ -36,8 +36,8 @@ from kgservice.server.service import ServiceOf
 
 router = APIRouter(prefix="/v1", tags=["entities"], route_class=JsonRoute)
 
-_BODY = ("malformed-json", "body-too-large", "unsupported-media-type", "invalid-request", "invalid-question")
-_BUSY = ("overloaded", "no-release", "unavailable")
+Id = Annotated[str, Path(description="An IRI (percent-encoded), a CURIE or an id.", examples=["world:France"])]
+_ASKED = ("unknown-entity", "unknown-type", "unknown-model", "invalid-request", "invalid-question", *BUSY)
 
 _SEARCH_EXAMPLES: dict[str, Example] = {
     "two": {
@@ -78,7 +78,7 @@ _TYPES_EXAMPLES: dict[str, Example] = {
         "unknown-entity",
         "invalid-request",
         "invalid-question",
-        *_BUSY,
+        *BUSY,
     ),
 )
 async def search(query: Annotated[SearchQuery, Query()], request: Request, service: ServiceOf) -> Response:
@@ -108,7 +108,7 @@ async def search(query: Annotated[SearchQuery, Query()], request: Request, servi
     operation_id="suggest",
     summary="How may a name go on?",
     responses=responses(
-        SearchResult, "Entities with such a name.", "unknown-type", "invalid-request", "invalid-question", *_BUSY
+        SearchResult, "Entities with such a name.", "unknown-type", "invalid-request", "invalid-question", *BUSY
     ),
 )
 async def suggest(query: Annotated[SuggestQuery, Query()], request: Request, service: ServiceOf) -> Response:
@@ -130,8 +130,8 @@ async def suggest(query: Annotated[SuggestQuery, Query()], request: Request, ser
         "unknown-type",
         "unknown-relation",
         "unknown-entity",
-        *_BODY,
-        *_BUSY,
+        *BODY,
+        *BUSY,
     ),
 )
 async def search_many(
@@ -175,16 +175,11 @@ OTHER_FORMS["searchMany"] = {NDJSON: partial(answer_lines, SEARCH_LINES)}
     responses=responses(
         TypesAnswer,
         "The likeliest types.",
-        "unknown-entity",
-        "unknown-type",
-        "unknown-model",
-        "invalid-request",
-        "invalid-question",
-        *_BUSY,
+        *_ASKED,
     ),
 )
 async def entity_types(
-    id: Annotated[str, Path(description="An IRI (percent-encoded), a CURIE or an id.", examples=["world:France"])],
+    id: Id,
     query: Annotated[TypesQuery, Query()],
     request: Request,
     service: ServiceOf,
@@ -202,16 +197,11 @@ async def entity_types(
     responses=responses(
         LikeAnswer,
         "The most alike.",
-        "unknown-entity",
-        "unknown-type",
-        "unknown-model",
-        "invalid-request",
-        "invalid-question",
-        *_BUSY,
+        *_ASKED,
     ),
 )
 async def similar(
-    id: Annotated[str, Path(description="An IRI (percent-encoded), a CURIE or an id.", examples=["world:France"])],
+    id: Id,
     query: Annotated[SimilarQuery, Query()],
     request: Request,
     service: ServiceOf,
@@ -231,7 +221,7 @@ async def similar(
     operation_id="types",
     summary="Which types do many entities have?",
     responses=responses(
-        TypesAnswers, "The likeliest types of each.", "unknown-entity", "unknown-type", "unknown-model", *_BODY, *_BUSY
+        TypesAnswers, "The likeliest types of each.", "unknown-entity", "unknown-type", "unknown-model", *BODY, *BUSY
     ),
 )
 async def types(body: Annotated[TypesBody, Body(openapi_examples=_TYPES_EXAMPLES)], service: ServiceOf) -> Response:
@@ -259,10 +249,10 @@ def _types(
     "/entities/{id:path}",
     operation_id="entity",
     summary="What is stated of an entity?",
-    responses=responses(EntityPage, "The entity.", "unknown-entity", "invalid-request", "invalid-question", *_BUSY),
+    responses=responses(EntityPage, "The entity.", "unknown-entity", "invalid-request", "invalid-question", *BUSY),
 )
 async def entity(
-    id: Annotated[str, Path(description="An IRI (percent-encoded), a CURIE or an id.", examples=["world:France"])],
+    id: Id,
     query: Annotated[EntityQuery, Query()],
     request: Request,
     service: ServiceOf,

@@ -10,7 +10,7 @@ from fastapi.openapi.models import Example
 from kgservice.answers import Statement
 from kgservice.explain import Explanation, picture
 from kgservice.server.bodies import ExplainBody, ExplainMany, ExplainQuery
-from kgservice.server.documentation import responses
+from kgservice.server.documentation import BUSY, responses
 from kgservice.server.json_routes import JsonRoute
 from kgservice.server.schemas import Explanations
 from kgservice.server.service import ServiceOf
@@ -21,7 +21,6 @@ PICTURE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors
 """A picture has its styles inside, and runs nothing."""
 
 _NAMES = ("unknown-entity", "unknown-relation", "unknown-model")
-_BUSY = ("overloaded", "no-release", "unavailable")
 _EXAMPLES: dict[str, Example] = {
     "one": {
         "summary": "Why may France border Spain?",
@@ -39,7 +38,7 @@ _EXAMPLES: dict[str, Example] = {
     },
 }
 _ANSWER = responses(
-    Explanation, "The evidence, or a picture of it.", *_NAMES, "invalid-request", "invalid-question", *_BUSY
+    Explanation, "The evidence, or a picture of it.", *_NAMES, "invalid-request", "invalid-question", *BUSY
 )
 _SVG = {"image/svg+xml": {"schema": {"type": "string"}}}
 
@@ -79,7 +78,7 @@ async def explain(query: Annotated[ExplainQuery, Query()], request: Request, ser
         "The evidence; for many statements in their order.",
         *_NAMES,
         *("malformed-json", "body-too-large", "unsupported-media-type", "invalid-request", "invalid-question"),
-        *_BUSY,
+        *BUSY,
     ),
 )
 async def explain_many(body: Annotated[ExplainBody, Body(openapi_examples=_EXAMPLES)], service: ServiceOf) -> Response:

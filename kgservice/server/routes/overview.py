@@ -11,14 +11,14 @@ from kgservice.answers.entities import EntityMap, RelationList
 from kgservice.engine import Engine
 from kgservice.engine.relations import matching
 from kgservice.errors import InvalidQuestion
-from kgservice.server.documentation import responses
+from kgservice.server.documentation import BUSY, responses
 from kgservice.server.json_routes import JsonRoute
 from kgservice.server.queries import MapQuery, RelationsQuery
 from kgservice.server.service import ServiceOf
 
 router = APIRouter(prefix="/v1", tags=["entities"], route_class=JsonRoute)
 
-_REFUSED = ("invalid-request", "invalid-question", "overloaded", "no-release", "unavailable")
+_REFUSED = ("invalid-request", "invalid-question", *BUSY)
 
 
 @router.get(

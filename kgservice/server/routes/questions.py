@@ -17,7 +17,7 @@ from kgservice.engine import Engine
 from kgservice.server.batching import Terms
 from kgservice.server.bodies import ClassifyBody, ClassifyMany, ClassifyOne, CompleteBody, CompleteMany, CompleteOne
 from kgservice.server.direct import together
-from kgservice.server.documentation import responses
+from kgservice.server.documentation import BODY, BUSY, responses
 from kgservice.server.fields import filters_of
 from kgservice.server.json_routes import OTHER_FORMS, JsonRoute
 from kgservice.server.lines import NDJSON, Lines, Row, answer_lines, answer_many, wanted
@@ -25,9 +25,6 @@ from kgservice.server.schemas import Answers, Verdicts
 from kgservice.server.service import ServiceOf, json_response
 
 router = APIRouter(prefix="/v1", tags=["questions"], route_class=JsonRoute)
-
-_BODY = ("malformed-json", "body-too-large", "unsupported-media-type", "invalid-request", "invalid-question")
-_BUSY = ("overloaded", "no-release", "unavailable")
 
 
 def _complete_terms(body: CompleteOne) -> tuple[object, ...]:
@@ -155,8 +152,8 @@ _CLASSIFY_EXAMPLES: dict[str, Example] = {
         Answer | Answers,
         "The candidates, the best first, or the estimate of a number; for many questions the answers in their order.",
         *("unknown-entity", "unknown-relation", "unknown-type", "unknown-model"),
-        *_BODY,
-        *_BUSY,
+        *BODY,
+        *BUSY,
     ),
 )
 async def complete(
@@ -198,8 +195,8 @@ async def complete(
         Verdict | Verdicts,
         "The verdict; for many statements the verdicts in their order.",
         *("unknown-entity", "unknown-relation", "unknown-model"),
-        *_BODY,
-        *_BUSY,
+        *BODY,
+        *BUSY,
     ),
 )
 async def classify(

@@ -14,14 +14,14 @@ from kgservice.reconciliation import extending, matching, suggesting
 from kgservice.reconciliation import preview as previews
 from kgservice.reconciliation.suggesting import Kind
 from kgservice.server import reconciling
-from kgservice.server.documentation import responses
+from kgservice.server.documentation import BUSY, responses
 from kgservice.server.problems import RequestProblem
 from kgservice.server.reconciling import ExtendBody
 from kgservice.server.service import Service, ServiceOf
 
 router = APIRouter(prefix="/reconcile", tags=["reconciliation"])
 
-_BUSY = ("invalid-request", "invalid-question", "overloaded", "no-release", "unavailable")
+_REFUSED = ("invalid-request", "invalid-question", *BUSY)
 NAMES = ("unknown-relation", "unknown-type")
 _FORM = "application/x-www-form-urlencoded"
 _QUERIES = '{"q0": {"query": "Frnace", "type": "world:Country"}}'
@@ -42,11 +42,11 @@ TypeOf = Annotated[str | None, Query(max_length=2048, description="A type; witho
 def object_of(description: str, *slugs: str) -> dict[int | str, dict[str, Any]]:
     """The responses of a route that answers with an object of the protocol's own."""
     content = {"application/json": {"schema": {"type": "object"}}}
-    return {**responses(None, "", *slugs, *_BUSY), 200: {"description": description, "content": content}}
+    return {**responses(None, "", *slugs, *_REFUSED), 200: {"description": description, "content": content}}
 
 
 HTML: dict[int | str, dict[str, Any]] = {
-    **responses(None, "", "unknown-entity", *_BUSY),
+    **responses(None, "", "unknown-entity", *_REFUSED),
     200: {"description": "A page.", "content": {"text/html": {"schema": {"type": "string"}}}},
 }
 _PARAMETERS = [
