@@ -11,6 +11,7 @@ import sqlalchemy
 from filelock import FileLock
 
 from kgservice import pipeline
+from kgservice.engine import Engine
 from kgservice.recipe import Recipe
 from kgservice.release import ReleaseStore
 from kgservice.resources import share
@@ -61,6 +62,12 @@ def release_store(world_home: Path) -> ReleaseStore:
     return ReleaseStore(world_home / "releases")
 
 
+@pytest.fixture(scope="session")
+def engine(release_store: ReleaseStore) -> Engine:
+    """What answers from the sample graph's release; what is put makes another one."""
+    return Engine.open(release_store.get())
+
+
 FAMILY = """@prefix ex: <https://example.org/> .
 @prefix rdfs: <http://www.w3.org/2000/01/rdf-schema#> .
 @prefix schema: <https://schema.org/> .
@@ -98,6 +105,14 @@ def family_recipe(**model: object) -> Recipe:
         "search": {"encoder": "none"},
     }
     return Recipe.parse(tree)
+
+
+@pytest.fixture(scope="session")
+def family_engine(tmp_path_factory: pytest.TempPathFactory, family_ttl: Path) -> Engine:
+    """What answers from a release of `family_recipe`."""
+    home = tmp_path_factory.mktemp("family-home")
+    pipeline.build(family_recipe(), home, base=family_ttl.parent)
+    return Engine.open(ReleaseStore(home / "releases").get())
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

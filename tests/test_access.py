@@ -35,11 +35,6 @@ QUESTION = {"subject": "world:France", "relation": "world:borders", "k": 2}
 PUT = {"labels": {"en": "Newport"}, "descriptions": {"en": "city in France"}}
 
 
-@pytest.fixture(scope="module")
-def engine(release_store: ReleaseStore) -> Engine:
-    return Engine.open(release_store.get())
-
-
 @pytest.fixture
 def keys(tmp_path: Path) -> Iterator[Keys]:
     opened = Keys.open(tmp_path, make=True)

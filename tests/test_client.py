@@ -45,11 +45,6 @@ def client(address: str) -> Iterator[Client]:
         yield client
 
 
-@pytest.fixture(scope="module")
-def engine(release_store: ReleaseStore) -> Engine:
-    return Engine.open(release_store.get())
-
-
 def ids_of(answer: Answer) -> list[str]:
     return [one.id for one in answer.candidates]
 

@@ -13,7 +13,6 @@ from starlette.testclient import TestClient
 
 from kgservice.engine import Engine
 from kgservice.errors import RecipeError
-from kgservice.release import ReleaseStore
 from kgservice.resources import share
 from kgservice.server.app import create_app
 from kgservice.server.settings import ServerSettings
@@ -22,11 +21,6 @@ FOLDER = share() / "api" / "console"
 FILES = sorted(str(PurePosixPath(path.relative_to(FOLDER))) for path in FOLDER.rglob("*") if path.is_file())
 SCRIPTS = [name for name in FILES if name.endswith(".js")]
 NAMESPACE = "http://www.w3.org/2000/svg"
-
-
-@pytest.fixture(scope="module")
-def engine(release_store: ReleaseStore) -> Engine:
-    return Engine.open(release_store.get())
 
 
 @pytest.fixture(scope="module")

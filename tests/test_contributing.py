@@ -21,7 +21,6 @@ from kgservice.ingestion import ingest
 from kgservice.query import QueryBatch
 from kgservice.readers import Format
 from kgservice.recipe import ModelSettings
-from kgservice.release import ReleaseStore
 from kgservice.server.app import create_app
 from kgservice.server.settings import ServerSettings
 
@@ -67,8 +66,7 @@ def test_a_format(added: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("added", ["An endpoint"], indirect=True)
-def test_an_endpoint(added: ModuleType, release_store: ReleaseStore, tmp_path: Path) -> None:
-    engine = Engine.open(release_store.get(), verify=False)
+def test_an_endpoint(added: ModuleType, engine: Engine, tmp_path: Path) -> None:
     app = create_app(engine, ServerSettings(home=tmp_path))
     app.include_router(added.router)
     with TestClient(app) as client:

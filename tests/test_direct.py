@@ -32,11 +32,6 @@ def client(release_store: ReleaseStore) -> Iterator[TestClient]:
         yield client
 
 
-@pytest.fixture(scope="module")
-def engine(release_store: ReleaseStore) -> Engine:
-    return Engine.open(release_store.get())
-
-
 names = st.one_of(
     st.none(), st.text(max_size=5), st.sampled_from(["world:France", "x" * 2048, "x" * 2049]), st.integers()
 )

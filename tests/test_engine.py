@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from kgservice import pipeline
 from kgservice.answers import Question
 from kgservice.engine import Engine
 from kgservice.errors import InvalidQuestion, UnknownEntity, UnknownModel, UnknownRelation, UnknownType
 from kgservice.query import QueryBatch
-from kgservice.release import ReleaseStore
-from tests.conftest import family_recipe
 
 EX = "https://example.org/"
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory, family_ttl: Path) -> Engine:
-    home = tmp_path_factory.mktemp("engine-home")
-    pipeline.build(family_recipe(), home, base=family_ttl.parent)
-    return Engine.open(ReleaseStore(home / "releases").get())
+def engine(family_engine: Engine) -> Engine:
+    return family_engine
 
 
 def ask(engine: Engine, k: int = 10, **parts: str):  # type: ignore[no-untyped-def]

@@ -44,11 +44,6 @@ RELATIONS = ("world:borders", "world:officialLanguage")
 
 
 @pytest.fixture(scope="module")
-def engine(release_store: ReleaseStore) -> Engine:
-    return Engine.open(release_store.get(), verify=False)
-
-
-@pytest.fixture(scope="module")
 def plan(engine: Engine) -> Plan:
     return Plan(engine.release_name, models=("complex",), relations=RELATIONS, threshold=0.02, block=64)
 

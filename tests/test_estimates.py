@@ -201,11 +201,6 @@ def test_saved_and_opened(tmp_path: Path) -> None:
     assert Estimates.open(path).place(1) is None
 
 
-@pytest.fixture(scope="module")
-def engine(release_store: ReleaseStore) -> Engine:
-    return Engine(release_store.get())
-
-
 def estimated(engine: Engine, subject: str, relation: str = "world:population") -> Estimate:
     answer = engine.complete([Question(subject, relation)])[0]
     assert answer.candidates == []

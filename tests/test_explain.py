@@ -243,8 +243,8 @@ def test_k_is_bounded(twins: Engine) -> None:
 
 
 @pytest.fixture(scope="module")
-def world(release_store: ReleaseStore) -> Engine:
-    return Engine.open(release_store.get())
+def world(engine: Engine) -> Engine:
+    return engine
 
 
 @pytest.fixture(scope="module")

@@ -13,23 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from kgservice import pipeline
 from kgservice.answers.cursors import Cursor
 from kgservice.engine import Engine
 from kgservice.errors import InvalidQuestion, UnknownEntity, UnknownRelation
-from kgservice.release import ReleaseStore
 from kgservice.server.app import create_app
 from kgservice.server.settings import ServerSettings
-from tests.conftest import family_recipe
 
 TOWN1 = "ex:livesIn=ex:town1"
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory, family_ttl: Path) -> Engine:
-    home = tmp_path_factory.mktemp("finding-home")
-    pipeline.build(family_recipe(), home, base=family_ttl.parent)
-    return Engine.open(ReleaseStore(home / "releases").get())
+def engine(family_engine: Engine) -> Engine:
+    return family_engine
 
 
 @pytest.fixture(scope="module")

@@ -34,11 +34,6 @@ BORDERS = {"subject": "world:France", "relation": "world:borders", "object": "wo
 
 
 @pytest.fixture(scope="module")
-def engine(release_store: ReleaseStore) -> Engine:
-    return Engine.open(release_store.get())
-
-
-@pytest.fixture(scope="module")
 def client(engine: Engine) -> Iterator[TestClient]:
     with TestClient(create_app(engine, ServerSettings(home=Path(), max_bulk=10))) as client:
         yield client
@@ -259,16 +254,16 @@ def fused(release_store: ReleaseStore, tmp_path_factory: pytest.TempPathFactory)
     engine = Engine.open(release_store.get())
     path = tmp_path_factory.mktemp("fusion") / "fusion.json"
     Stacker.fit(list(engine._models.values()), engine.graph).save(path)
-    engine.__dict__["_stacker"] = Stacker.open(path)
+    engine._asking.__dict__["_stacker"] = Stacker.open(path)
     return engine
 
 
 def test_models_together_are_no_worse_than_the_best_of_them(fused: Engine) -> None:
     """On test questions, whose answers nothing was learnt on; and their probability is right on average."""
     for slot in ("object", "subject"):
-        figures = fused._stacker.figures[slot]
+        figures = fused._asking._stacker.figures[slot]
         alone = {name: value for name, value in figures["mrr"].items() if name != "fused"}
-        assert set(alone) == set(fused._stacker.models[slot])
+        assert set(alone) == set(fused._asking._stacker.models[slot])
         assert figures["mrr"]["fused"] > max(alone.values())
         assert figures["mean_probability"] == pytest.approx(figures["true_share"], rel=0.25)
 
@@ -311,6 +306,6 @@ def test_what_models_cannot_answer_together(fused: Engine, question: Question, o
 
 def test_a_release_without_it_says_so(engine: Engine) -> None:
     bare = Engine(engine.release)
-    bare.__dict__["_stacker"] = Stacker({}, {}, {})
+    bare._asking.__dict__["_stacker"] = Stacker({}, {}, {})
     with pytest.raises(InvalidQuestion, match="fuses no models for such questions"):
         bare.complete([Question(subject="world:France", relation="world:borders")], fuse=True)

@@ -12,22 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from kgservice import pipeline
 from kgservice.arrays.layers import Layers
 from kgservice.engine import Engine
 from kgservice.engine.likeness import _nearest
 from kgservice.errors import InvalidQuestion, UnknownEntity, UnknownModel
-from kgservice.release import ReleaseStore
 from kgservice.server.app import create_app
 from kgservice.server.settings import ServerSettings
-from tests.conftest import family_recipe
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory, family_ttl: Path) -> Engine:
-    home = tmp_path_factory.mktemp("likeness-home")
-    pipeline.build(family_recipe(), home, base=family_ttl.parent)
-    return Engine.open(ReleaseStore(home / "releases").get())
+def engine(family_engine: Engine) -> Engine:
+    return family_engine
 
 
 @pytest.fixture(scope="module")

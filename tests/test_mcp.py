@@ -48,11 +48,6 @@ def address(home: Path) -> Iterator[str]:
         yield f"{address}/mcp"
 
 
-@pytest.fixture(scope="module")
-def engine(release_store: ReleaseStore) -> Engine:
-    return Engine.open(release_store.get())
-
-
 def plain(answer: Any) -> Any:
     return orjson.loads(orjson.dumps(answer))
 

@@ -17,7 +17,6 @@ from starlette.testclient import TestClient
 
 from kgservice.engine import Engine
 from kgservice.errors import RecipeError
-from kgservice.release import ReleaseStore
 from kgservice.server import oidc
 from kgservice.server.app import create_app
 from kgservice.server.settings import ServerSettings
@@ -90,11 +89,6 @@ def issuer() -> Iterator[LocalIssuer]:
     yield issuer
     issuer.server.shutdown()
     issuer.server.server_close()
-
-
-@pytest.fixture(scope="module")
-def engine(release_store: ReleaseStore) -> Engine:
-    return Engine.open(release_store.get())
 
 
 def served(engine: Engine, issuer: LocalIssuer, home: Path, **settings: Any) -> TestClient:

@@ -24,11 +24,6 @@ from kgservice.server.work import Workers
 
 
 @pytest.fixture(scope="module")
-def engine(release_store: ReleaseStore) -> Engine:
-    return Engine.open(release_store.get())
-
-
-@pytest.fixture(scope="module")
 def client(engine: Engine) -> Iterator[TestClient]:
     with TestClient(create_app(engine, ServerSettings(home=Path(), max_map=500))) as client:
         yield client

@@ -35,11 +35,6 @@ def client(release_store: ReleaseStore, tmp_path_factory: pytest.TempPathFactory
         yield client
 
 
-@pytest.fixture(scope="module")
-def engine(release_store: ReleaseStore) -> Engine:
-    return Engine.open(release_store.get())
-
-
 def reconcile(client: TestClient, **queries: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """The candidates of each query of version 0.2."""
     response = client.post("/reconcile", data={"queries": json.dumps(queries)})

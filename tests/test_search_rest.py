@@ -10,14 +10,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from kgservice.engine import Engine
-from kgservice.release import ReleaseStore
 from kgservice.server.app import create_app
 from kgservice.server.settings import ServerSettings
-
-
-@pytest.fixture(scope="module")
-def engine(release_store: ReleaseStore) -> Engine:
-    return Engine.open(release_store.get())
 
 
 @pytest.fixture(scope="module")

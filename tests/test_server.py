@@ -40,11 +40,6 @@ def client(release_store: ReleaseStore) -> Iterator[TestClient]:
         yield client
 
 
-@pytest.fixture(scope="module")
-def engine(release_store: ReleaseStore) -> Engine:
-    return Engine.open(release_store.get())
-
-
 @pytest.fixture
 def own_store(release_store: ReleaseStore, tmp_path: Path) -> ReleaseStore:
     """A store of one's own that holds a copy of the current release."""

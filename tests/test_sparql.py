@@ -56,11 +56,6 @@ def client(home: Path) -> Iterator[TestClient]:
         yield client
 
 
-@pytest.fixture(scope="module")
-def engine(release_store: ReleaseStore) -> Engine:
-    return Engine.open(release_store.get())
-
-
 def ask(client: TestClient, query: str, **parameters: Any) -> list[dict[str, str]]:
     """The solutions, each as values by variable."""
     response = client.get("/sparql", params={"query": query, **parameters}, headers={"Accept": JSON})

@@ -11,7 +11,6 @@ from kgservice.arrays.ragged import Ragged, offsets_of
 from kgservice.engine import Engine
 from kgservice.errors import DataError, InvalidQuestion, UnknownEntity, UnknownModel
 from kgservice.heads.types import FEWEST, TypeHead, figures, truth_of
-from kgservice.release import ReleaseStore
 from tests.bench.paired import Outcome, compare
 
 
@@ -109,11 +108,6 @@ def test_two_classifiers_are_compared_entity_by_entity() -> None:
         assert one["p"] < 0.01
     same = compare(right, right, types, lists)["micro_f1"]
     assert (same["difference"], same["p"]) == (0, 1)
-
-
-@pytest.fixture(scope="module")
-def engine(release_store: ReleaseStore) -> Engine:
-    return Engine(release_store.get())
 
 
 def test_the_sample_graph_tells_what_france_is(engine: Engine) -> None:

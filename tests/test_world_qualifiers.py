@@ -13,7 +13,6 @@ from kgservice.answers import Pair, Question
 from kgservice.cli import cli
 from kgservice.engine import Engine
 from kgservice.recipe import Recipe
-from kgservice.release import ReleaseStore
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "qualifiers.md").read_text(encoding="utf-8")
@@ -21,11 +20,6 @@ PAGE = (ROOT / "docs" / "qualifiers.md").read_text(encoding="utf-8")
 
 JAPAN = {"1956": "United_Nations", "1989": "APEC", "1995": "World_Trade_Organization"}
 PERU = {"1945": "United_Nations", "1969": "Andean_Community", "1995": "World_Trade_Organization"}
-
-
-@pytest.fixture(scope="module")
-def engine(release_store: ReleaseStore) -> Engine:
-    return Engine.open(release_store.get())
 
 
 @pytest.mark.parametrize(
