@@ -102,6 +102,11 @@ def malformed(path: Path, message: str, kept: int, **settings: Any) -> None:
     assert report["read"] == sum(report["kept"].values()) + sum(report["dropped"].values())
 
 
+def test_what_is_no_json(tmp_path: Path, out: Path) -> None:
+    (tmp_path / "x.json").write_bytes(dump(item(1)) + b"?")
+    refused(tmp_path / "x.json", out, MalformedStatement, r"x\.json:2:1: JSON is malformed: invalid character")
+
+
 # Streams
 
 
@@ -765,4 +770,28 @@ ingestion.ingest([{str(path)!r}], out, into=out)
         assert KnowledgeGraph.open(out).content_hash == former
     graph = ingestion.ingest([path], out, into=out)  # puts the former graph back first, where it has lost its name
     assert len(graph.statements) == 101
+    assert {entry.name for entry in out.parent.iterdir()} == {"graph"}
+
+
+def test_two_that_read_into_one_graph(tmp_path: Path, out: Path) -> None:
+    """The second is refused before it reads anything; nothing of the first is lost."""
+    (tmp_path / "x.nt").write_bytes(line("x", "y"))
+    first = command("-", "--format", "ntriples", "--into", out, stdin=subprocess.PIPE)
+    assert first.stdin
+    until = time.monotonic() + 60
+    while not (lock := out.parent / ".graph.lock").exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert lock.exists()
+    with pytest.raises(DataError, match=r"graphs/graph: another process is reading into it\. Wait for its end"):
+        ingestion.ingest([tmp_path / "x.nt"], out, into=out)
+    first.stdin.write(line("first", "said").decode())
+    finish(first)
+    assert not lock.exists()
+    assert len(ingestion.ingest([tmp_path / "x.nt"], out, into=out).statements) == 3
+
+
+def test_the_lock_of_a_killed_one_is_no_hindrance(tmp_path: Path, out: Path) -> None:
+    (tmp_path / "x.nt").write_bytes(line("x", "y"))
+    (out.parent / ".graph.lock").touch()
+    ingestion.ingest([tmp_path / "x.nt"], out, into=out)
     assert {entry.name for entry in out.parent.iterdir()} == {"graph"}

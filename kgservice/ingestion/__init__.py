@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from kgservice import __version__
+from kgservice.alone import alone
 from kgservice.errors import DataError, InputError
 from kgservice.graph import KnowledgeGraph
 from kgservice.ingestion.folders import restore
@@ -95,19 +96,34 @@ def ingest(
     Raises:
         InputError: no such path, nothing readable in it, an unknown format.
         MalformedStatement: names file, line and column.
-        DataError: a file is empty, truncated or damaged, the disk is full, or there is no statement at all.
+        DataError: a file is empty, truncated or damaged, the disk is full, there is no statement at all, or another process
+            reads into the same folder.
     """
     options = options or ReadOptions()
     sizes = Sizes.within(memory, workers)
     work = out.parent / f".{out.name}.ingest"
-    restore(out, work)
-    if out.exists() and not (out / "graph.json").is_file() and not (out.is_dir() and not any(out.iterdir())):
-        raise InputError(f"{out} is there and holds no graph; it is not replaced. Give another --out.")
-    base = None if into is None else KnowledgeGraph.open(into)
-    if base is not None and options.instance_of:
-        raise InputError("--instance-of chooses among all statements; it does not go with --into")
-    with _standard_input(sources, out, format) as named:
-        return _ingest(named, out, work, base, delete, format, options, sizes, ray, progress)
+    busy = f"{out}: another process is reading into it. Wait for its end, then run the same command again."
+    with _mended(out), alone(out.parent / f".{out.name}.lock", busy):
+        restore(out, work)
+        if out.exists() and not (out / "graph.json").is_file() and not (out.is_dir() and not any(out.iterdir())):
+            raise InputError(f"{out} is there and holds no graph; it is not replaced. Give another --out.")
+        base = None if into is None else KnowledgeGraph.open(into)
+        if base is not None and options.instance_of:
+            raise InputError("--instance-of chooses among all statements; it does not go with --into")
+        with _standard_input(sources, out, format) as named:
+            return _ingest(named, out, work, base, delete, format, options, sizes, ray, progress)
+
+
+@contextmanager
+def _mended(out: Path) -> Iterator[None]:
+    """What the system refuses is told by the place and the mending."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{out}: {error.strerror or error}. Nothing is lost: free some space or mend the place, "
+            "then run the same command again."
+        ) from error
 
 
 def _ingest(
@@ -126,46 +142,40 @@ def _ingest(
     plan = _plan(files, format, options, sizes, base, delete)
     started = time.monotonic()
     with ExitStack() as stack:
-        try:
-            _prepare(work, plan)
-            shown = stack.enter_context(Progress.over(files, show=progress))
-            pool = stack.enter_context(ThreadPoolExecutor(sizes.workers))
-            parsing = Parsing(
-                work / "runs", options, pool, sizes.workers, sizes.block_bytes, format=format, progress=shown.found
-            )
-            with stage("sources read"):
-                if ray is None:
-                    runs = parsing.read(files)
-                else:
-                    from kgservice.ingestion.distributed import read_with_ray
+        _prepare(work, plan)
+        shown = stack.enter_context(Progress.over(files, show=progress))
+        pool = stack.enter_context(ThreadPoolExecutor(sizes.workers))
+        parsing = Parsing(
+            work / "runs", options, pool, sizes.workers, sizes.block_bytes, format=format, progress=shown.found
+        )
+        with stage("sources read"):
+            if ray is None:
+                runs = parsing.read(files)
+            else:
+                from kgservice.ingestion.distributed import read_with_ray
 
-                    runs = read_with_ray(
-                        files,
-                        work / "runs",
-                        options,
-                        format=format,
-                        block_bytes=sizes.block_bytes,
-                        address=ray or None,
-                        progress=shown.found,
-                    )
-            graph = make_graph(
-                runs,
-                out,
-                work,
-                pool,
-                options,
-                sizes,
-                files=parsing.done(),
-                provenance={"options": options.as_dict()},
-                base=base,
-                delete=delete,
-                each=shown.step,
-            )
-        except OSError as error:
-            raise DataError(
-                f"{out}: {error.strerror or error}. Nothing is lost: free some space or mend the place, "
-                "then run the same command again."
-            ) from error
+                runs = read_with_ray(
+                    files,
+                    work / "runs",
+                    options,
+                    format=format,
+                    block_bytes=sizes.block_bytes,
+                    address=ray or None,
+                    progress=shown.found,
+                )
+        graph = make_graph(
+            runs,
+            out,
+            work,
+            pool,
+            options,
+            sizes,
+            files=parsing.done(),
+            provenance={"options": options.as_dict()},
+            base=base,
+            delete=delete,
+            each=shown.step,
+        )
     shutil.rmtree(work, ignore_errors=True)
     _log.info("%s: %d entities from %d files in %.1f s", out, graph.n, len(files), time.monotonic() - started)
     return graph

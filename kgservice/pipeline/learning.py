@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kgservice import __version__, scorers
+from kgservice.alone import alone
 from kgservice.engine import Engine
 from kgservice.errors import RecipeError, UnknownModel
 from kgservice.evaluation.ranking import rank
@@ -22,6 +24,7 @@ from kgservice.release import Release, ReleaseStore
 from kgservice.scorers.base import VectorScorer
 from kgservice.training.loop import History, fit
 from kgservice.training.projection import start_projected
+from kgservice.training.sharding import Shards
 from kgservice.training.warm import warm_start
 
 
@@ -36,6 +39,7 @@ def learn(
     Raises:
         UnknownModel: the former release has no model of this name.
         RecipeError: its model is of another kind or width.
+        DataError: another process is at the same training.
     """
     settings = recipe.models[name]
     fingerprint = _fingerprint(recipe, name, graph, home, former)
@@ -44,16 +48,23 @@ def learn(
     teacher = _teacher(recipe, name, graph, home)
     if teacher is not None and former is None:
         origin["projected"] = start_projected(scorer, teacher, graph)
-    history = fit(
-        scorer,
-        graph,
-        settings.training,
-        validate=validation(graph, settings, recipe.graph.filter),
-        checkpoint=home / "builds" / f"{recipe.name}-{name}-{fingerprint}.safetensors",
-        fingerprint=fingerprint,
-        title=name,
-        teacher=teacher,
-    )
+    checkpoint = home / "builds" / f"{recipe.name}-{name}-{fingerprint}.safetensors"
+    with ExitStack() as stack:
+        if not Shards.of(graph.n).rank:
+            busy = (
+                f"{checkpoint}: another process is at this training. Wait for its end, then run the same command again."
+            )
+            stack.enter_context(alone(checkpoint.with_suffix(".lock"), busy))
+        history = fit(
+            scorer,
+            graph,
+            settings.training,
+            validate=validation(graph, settings, recipe.graph.filter),
+            checkpoint=checkpoint,
+            fingerprint=fingerprint,
+            title=name,
+            teacher=teacher,
+        )
     return scorer, history, origin
 
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kgservice import __version__, scorers
-from kgservice.errors import DataError, GraphError, RecipeError, TrainingDiverged, UnknownModel
+from kgservice.alone import alone
+from kgservice.errors import GraphError, RecipeError, TrainingDiverged, UnknownModel
 from kgservice.graph import KnowledgeGraph
 from kgservice.pipeline import validation
 from kgservice.recipe import ModelSettings, Range, Recipe, SearchSpace, TrainingSettings
@@ -153,7 +153,7 @@ def tune(
         raise GraphError("the graph has no validation split to judge trials by; see graph.split in the recipe")
     folder = study_folder(recipe, model, graph, home, space=space, seed=seed, prune=prune)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with _alone(folder):
+    with alone(folder / "lock", f"{folder}: another process is at this search; wait for it or stop it"):
         study = _open(folder, settings.training, prune)
         for dead in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             logger.info("the process of a trial died; it is trained again")
@@ -260,26 +260,13 @@ def _open(folder: Path, training: TrainingSettings, prune: bool) -> optuna.Study
 
 
 class _Unlocked:
-    """A journal's own lock may outlive a killed process; the whole folder is locked by `_alone`, which cannot."""
+    """A journal's own lock may outlive a killed process; the whole folder is held by one process `alone`, which cannot."""
 
     def acquire(self) -> bool:
         return True
 
     def release(self) -> None:
         return None
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    import fcntl
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system drops it with the process
-        except BlockingIOError as error:
-            raise DataError(f"{folder}: another process is at this search; wait for it or stop it") from error
-        yield
 
 
 def _run(

@@ -108,4 +108,4 @@ def _byte_of(error: Exception) -> int | None:
 
 def _problem_of(error: Exception) -> str:
     problem = "invalid UTF-8" if isinstance(error, UnicodeDecodeError) else _BYTE.sub("", str(error))
-    return problem[:1].lower() + problem[1:]
+    return problem if problem.startswith("JSON") else problem[:1].lower() + problem[1:]
