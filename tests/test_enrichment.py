@@ -353,7 +353,7 @@ def test_wikidata_formats_say_what_they_can(tmp_path: Path) -> None:
     assert write_proposals(table, doubted, quick, "quickstatements", base="urn:x:") == 1
     assert quick.read_text().startswith("-Q1\tP3\tQ2 ")
     with pytest.raises(InputError, match="need statement ids"):
-        write_proposals(table, doubted, mismatches, "mismatches", base="urn:x:")
+        format_of(mismatches, kind="errors")
     with pytest.raises(InputError, match="its name tells no format. Known: nq"):
         format_of(tmp_path / "links.doc")
 

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import re
 import shutil
 import socket
 import threading
@@ -28,8 +29,9 @@ from kgservice.release import ReleaseStore
 from kgservice.server import problems
 from kgservice.server.app import create_app, open_app
 from kgservice.server.holder import EngineHolder
-from kgservice.server.settings import ServerSettings
+from kgservice.server.settings import ELSEWHERE, PREFIX, ServerSettings
 
+ROOT = Path(__file__).resolve().parent.parent
 FRANCE_BORDERS = {"subject": "world:France", "relation": "world:borders"}
 JSON = {"Content-Type": "application/json"}
 
@@ -700,6 +702,16 @@ def test_settings_come_from_the_environment() -> None:
     assert settings.shown()["cors_origins"] == "https://a.example, https://b.example"
     assert set(settings.shown()) == set(ServerSettings.model_fields)
     assert all(field.description for field in ServerSettings.model_fields.values())
+
+
+def test_variables_of_other_commands_are_no_mistake_of_a_server() -> None:
+    """Whoever has a key for names in the environment can still serve."""
+    named: set[str] = set()
+    for path in (ROOT / "kgservice").rglob("*.py"):
+        named |= set(re.findall(r"\bKGSERVICE(?:_[A-Z]+)+\b", path.read_text(encoding="utf-8")))
+    assert named >= {"KGSERVICE_NAMES_KEY", "KGSERVICE_CAPTION_KEY", "KGSERVICE_HOME"}
+    assert named - set(ELSEWHERE) <= {PREFIX + name.upper() for name in ServerSettings.model_fields}
+    assert ServerSettings.load(dict.fromkeys(ELSEWHERE, "x")) == ServerSettings.load({})
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
 import sys
@@ -87,7 +88,11 @@ def cli(verbose: bool) -> None:
 
 
 def main() -> None:
-    """Run the command; an error made on purpose is one message and status 2 (the input) or 1 (anything else)."""
+    """Run the command; an error made on purpose is one message and status 2 (the input) or 1 (anything else).
+
+    So is what the system refuses: a full disk, a place that may not be written, a file that is gone. With `-v` it comes with
+    where it happened.
+    """
     from kgservice.errors import InputError, KGServiceError
 
     try:
@@ -95,3 +100,21 @@ def main() -> None:
     except KGServiceError as error:
         click.echo(f"{type(error).__name__}: {error}", err=True)
         sys.exit(2 if isinstance(error, InputError) else 1)
+    except OSError as error:
+        logging.getLogger(__name__).info("refused by the system", exc_info=error)
+        click.echo(f"{type(error).__name__}: {_refused(error)}", err=True)
+        sys.exit(1)
+
+
+def _refused(error: OSError) -> str:
+    """What the system said, of which file, and what to do."""
+    place = error.filename2 or error.filename
+    what = f"{place}: {error.strerror}" if place and error.strerror else str(error)
+    mending = {
+        errno.ENOSPC: "Free some space",
+        errno.EDQUOT: "Free some space",
+        errno.EACCES: "Give this user the right to it, or another place",
+        errno.EPERM: "Give this user the right to it, or another place",
+        errno.EROFS: "Give a place that can be written; KGSERVICE_HOME moves what is produced",
+    }.get(error.errno or 0)
+    return f"{what}. {mending}, then run the same command again." if mending else f"{what}."

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kgservice.cli.outputs import OutFile
+
 if TYPE_CHECKING:
     from kgservice.audit import Audit
 
@@ -17,8 +19,8 @@ _COLOURS = {"error": "red", "warning": "yellow", "info": "blue"}
 
 @click.command()
 @click.argument("graph")
-@click.option("--json", "json_", type=click.Path(dir_okay=False, path_type=Path), help="Write all figures here.")
-@click.option("--page", type=click.Path(dir_okay=False, path_type=Path), help="Write an HTML page with plots here.")
+@click.option("--json", "json_", type=OutFile(), help="Write all figures here.")
+@click.option("--page", type=OutFile(), help="Write an HTML page with plots here.")
 @click.option(
     "--fail-on",
     type=click.Choice(["leakage", "error", "warning"]),

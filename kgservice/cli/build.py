@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kgservice.cli.outputs import OutFile
+
 if TYPE_CHECKING:
     from kgservice.recipe import Recipe
     from kgservice.release import Release
@@ -27,10 +29,11 @@ _only = click.option("--model", "only", metavar="NAME", help="One model of the r
 @click.option("--no-activate", is_flag=True, help="Leave the current release as it is.")
 def build(recipe: Path, overrides: tuple[str, ...], former: str | None, no_activate: bool) -> None:
     """Build a release from RECIPE, a file or the name of one that comes with kgservice."""
+    loaded, base = load_recipe(recipe, overrides)  # what is wrong with it is told before the slow imports
+
     from kgservice import pipeline
     from kgservice.resources import home
 
-    loaded, base = load_recipe(recipe, overrides)
     release = pipeline.build(loaded, home(), base=base, activate=not no_activate, former=_former(former))
     describe(release)
 
@@ -45,11 +48,12 @@ def train(recipe: Path, overrides: tuple[str, ...], former: str | None, only: st
 
     With `torchrun --nproc-per-node=N -m kgservice train RECIPE` each process holds a part of the entities.
     """
+    loaded, base = load_recipe(recipe, overrides)
+
     from kgservice import pipeline
     from kgservice.resources import home
     from kgservice.training.sharding import after_the_first, joined
 
-    loaded, base = load_recipe(recipe, overrides)
     start = _former(former)
     with joined() as process:
         graph = after_the_first(lambda: pipeline.prepare_graph(loaded, home(), base))
@@ -83,9 +87,9 @@ def _former(id: str | None) -> Release | None:
 @_recipe
 @_set
 @click.option("--seeds", default="0", show_default=True, help="Seeds of the training, such as 0,1,2.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write the measurements as JSON.")
+@click.option("--out", type=OutFile(), help="Write the measurements as JSON.")
 @_only
-@click.option("--ranks", type=click.Path(dir_okay=False, path_type=Path), help="Write the test ranks as TSV.")
+@click.option("--ranks", type=OutFile(), help="Write the test ranks as TSV.")
 @click.option(
     "--against",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -100,9 +104,7 @@ def _former(id: str | None) -> Release | None:
     metavar="N",
     help="Measure on N held-out questions, the same each time, for models that are slow; half heads, half tails.",
 )
-@click.option(
-    "--page", type=click.Path(dir_okay=False, path_type=Path), help="Write what --probe finds as HTML, with a plot."
-)
+@click.option("--page", type=OutFile(), help="Write what --probe finds as HTML, with a plot.")
 def evaluate(
     recipe: Path,
     overrides: tuple[str, ...],
@@ -122,6 +124,13 @@ def evaluate(
     Tables of ranks have the columns subject, relation, object, side (head or tail) and rank; see docs/evaluation.md.
     For --probe see docs/text.md.
     """
+    if page is not None and not probe:
+        raise click.UsageError("--page is for --probe.")
+    if questions is not None and (probe or against is not None):
+        raise click.UsageError("--sample measures a part: not with --probe or --against.")
+    loaded, base = load_recipe(recipe, overrides)
+    names = _chosen(loaded, recipe, only)
+
     from kgservice import pipeline
     from kgservice.errors import InputError, RecipeError
     from kgservice.evaluation.comparison import compare
@@ -133,12 +142,6 @@ def evaluate(
     from kgservice.release.card import model_card
     from kgservice.resources import home
 
-    if page is not None and not probe:
-        raise click.UsageError("--page is for --probe.")
-    if questions is not None and (probe or against is not None):
-        raise click.UsageError("--sample measures a part: not with --probe or --against.")
-    loaded, base = load_recipe(recipe, overrides)
-    names = _chosen(loaded, recipe, only)
     chosen = [*(f"--set {s}" for s in overrides), *([f"--model {only}"] if only else []), f"--seeds {seeds}"]
     chosen += [f"--sample {questions}"] if questions is not None else []
     if probe:
@@ -191,35 +194,54 @@ def evaluate(
 
 def _keep(record: dict[str, Any], out: Path | None) -> None:
     if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 @click.command()
 @click.option("--no-serve", is_flag=True, help="Build and stop.")
-@click.option("--port", default=8000, show_default=True, help="Port of the server.")
-def demo(no_serve: bool, port: int) -> None:
+@click.option("--port", type=int, help="Port of the server. [default: 8000, or KGSERVICE_PORT]")
+def demo(no_serve: bool, port: int | None) -> None:
     """Build the sample graph's release, print three calls to try, and serve it."""
     from kgservice import pipeline
     from kgservice.resources import home, share
 
+    if not no_serve:  # a server that cannot be is told before the minutes of the build
+        from kgservice.cli.serve import listening, serve
+        from kgservice.server.settings import ServerSettings
+
+        settings = ServerSettings.load(port=port)
+        listening(settings).close()
+        port = settings.port
     path = share() / "models" / "world.toml"
     loaded, base = load_recipe(path, ())
     describe(pipeline.build(loaded, home(), base=base))
-    click.echo(_TRY.format(port=port))
+    click.echo(_TRY.format(port=port or 8000))
     if not no_serve:
-        from kgservice.cli.serve import serve
-
         serve.main(["--port", str(port)], standalone_mode=False)
 
 
 def load_recipe(path: Path, overrides: tuple[str, ...]) -> tuple[Recipe, Path]:
-    """A recipe by file, or by the name of one that comes with kgservice; and the folder its sources are relative to."""
+    """A recipe by file, or by the name of one that comes with kgservice; and the folder its sources are relative to.
+
+    Raises:
+        RecipeError: neither; names the closest ones that come with kgservice.
+    """
+    from difflib import get_close_matches
+
+    from kgservice.errors import RecipeError
     from kgservice.recipe import Recipe
     from kgservice.resources import share
 
-    shipped = share() / "models" / f"{path.name.removesuffix('.toml')}.toml"
-    found = path if path.exists() or not shipped.exists() else shipped
+    name = path.name.removesuffix(".toml")
+    shipped = share() / "models" / f"{name}.toml"
+    found = path if path.is_file() or not shipped.exists() else shipped
+    if not found.is_file():
+        known = sorted(recipe.stem for recipe in shipped.parent.glob("*.toml"))
+        close = ", ".join(map(repr, get_close_matches(name, known)))
+        raise RecipeError(
+            f"{path} is neither a file nor a recipe that comes with kgservice ({len(known)} do)."
+            + (f" Closest: {close}." if close else "")
+        )
     return Recipe.load(found, overrides), found.resolve().parent
 
 

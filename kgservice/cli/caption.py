@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kgservice.cli.outputs import OutFile
+
 if TYPE_CHECKING:
     from kgservice.captioning import Captioner
     from kgservice.graph import KnowledgeGraph
@@ -46,7 +48,7 @@ KEY_VARIABLE = "KGSERVICE_CAPTION_KEY"
 @click.option("--budget", type=click.IntRange(1), help="endpoint: tokens spent at most.")
 @click.option("--price", default=0.0, type=click.FloatRange(0), help="endpoint: of a million tokens, for the estimate.")
 @click.option("--dry-run", is_flag=True, help="Say what there is to do and what it will cost, and stop.")
-@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write what became of it as JSON.")
+@click.option("--report", type=OutFile(), help="Write what became of it as JSON.")
 def caption(
     graph: Path,
     images: Path | None,

@@ -7,12 +7,14 @@ from typing import Any
 
 import click
 
+from kgservice.cli.outputs import OutFile
+
 
 @click.command()
 @click.argument("release", required=False)
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutFile(),
     required=True,
     help="Its ending names the format, see --format.",
 )
@@ -49,7 +51,7 @@ import click
     "--work", type=click.Path(file_okay=False, path_type=Path), help="Folder of the run. [default: in KGSERVICE_HOME]"
 )
 @click.option("--ray", metavar="ADDRESS", help="Do the blocks with the Ray cluster at this address, such as auto.")
-@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write the report as JSON.")
+@click.option("--report", type=OutFile(), help="Write the report as JSON.")
 def enrich(
     release: str | None,
     out: Path,
@@ -71,16 +73,17 @@ def enrich(
     from tqdm import tqdm
 
     from kgservice.engine import open_engine
-    from kgservice.enrichment.plan import Plan
+    from kgservice.enrichment.plan import Kind, Plan
     from kgservice.enrichment.running import enrich as run
     from kgservice.enrichment.running import read_proposals
     from kgservice.enrichment.writers import format_of, write_proposals
     from kgservice.resources import home
 
-    chosen = format_of(out, format)
+    kind: Kind = "errors" if errors else "links"
+    chosen = format_of(out, format, kind)
     engine = open_engine(home() / "releases", release)
     text = None if shapes is None else shapes.read_text(encoding="utf-8")
-    plan = Plan(engine.release_name, kind="errors" if errors else "links", shapes=text, **wanted)
+    plan = Plan(engine.release_name, kind=kind, shapes=text, **wanted)
     folder = work or home() / "enrichments" / plan.digest
     with tqdm(unit="block", disable=None, file=sys.stderr) as bar:
 

@@ -10,6 +10,7 @@ import click
 
 from kgservice.cli.ask import model_option, open_release, options, pairs_of, qualifiers_option
 from kgservice.cli.lines import print_answer
+from kgservice.cli.outputs import OutFile
 
 if TYPE_CHECKING:
     from kgservice.explain import Explanation
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @qualifiers_option
 @click.option("-k", type=int, default=5, show_default=True, help="Paths, rules, entities and facts shown.")
 @model_option
-@click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Also draw the evidence into this file.")
+@click.option("--svg", type=OutFile(), help="Also draw the evidence into this file.")
 @options
 def explain(
     subject: str,

@@ -10,6 +10,8 @@ from typing import Any, Literal, cast
 
 import click
 
+from kgservice.cli.outputs import OutFile
+
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]?)(?:i?B)?", re.IGNORECASE)
 
@@ -61,7 +63,7 @@ class Size(click.ParamType[int]):
     metavar="IRI=KIND",
     help="Strings of this predicate are texts: label, alias, description or none; repeatable.",
 )
-@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write the report: .json or .html.")
+@click.option("--report", type=OutFile(), help="Write the report: .json or .html.")
 @click.option("--valid", type=click.FloatRange(0, 1, max_open=True), help="Share to hold out for validation.")
 @click.option("--test", type=click.FloatRange(0, 1, max_open=True), help="Share to hold out for the test.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the split.")

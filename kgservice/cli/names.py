@@ -6,13 +6,15 @@ from pathlib import Path
 
 import click
 
+from kgservice.cli.outputs import OutFile
+
 
 @click.command()
 @click.argument("graph")
 @click.option("--language", required=True, help="Code of the language, such as it.")
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutFile(),
     required=True,
     help="File to write: .nq, .trig, .parquet, .csv, or .qs for QuickStatements.",
 )
@@ -24,9 +26,7 @@ import click
     "languages and transliteration by default.",
 )
 @click.option("--kind", type=click.Choice(("names", "descriptions")), default="names", show_default=True, help="What.")
-@click.option(
-    "--errors", type=click.Path(dir_okay=False, path_type=Path), help="Also write names that are probably wrong."
-)
+@click.option("--errors", type=OutFile(), help="Also write names that are probably wrong.")
 @click.option(
     "--verdicts",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -38,7 +38,7 @@ import click
 @click.option("--doubt-below", type=click.FloatRange(0, 1), help="Doubt names below; the best F1's by default.")
 @click.option("--votes", type=click.FloatRange(0), help="Learn nothing: propose what has so many votes.")
 @click.option("--combiner", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Use a saved one.")
-@click.option("--save-combiner", type=click.Path(dir_okay=False, path_type=Path), help="Keep what was learnt.")
+@click.option("--save-combiner", type=OutFile(), help="Keep what was learnt.")
 @click.option("--learn-from", type=click.IntRange(100), default=20_000, show_default=True, help="Entities at most.")
 @click.option(
     "--batch", type=click.IntRange(1), default=5_000, show_default=True, help="Entities at once; bounds memory."
@@ -48,8 +48,8 @@ import click
     "--key", envvar="KGSERVICE_NAMES_KEY", default="", help="Bearer token of endpoints; better in $KGSERVICE_NAMES_KEY."
 )
 @click.option("--budget-tokens", type=click.IntRange(1), help="That an endpoint may spend.")
-@click.option("--cache", type=click.Path(dir_okay=False, path_type=Path), help="File that keeps endpoints' answers.")
-@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write figures as JSON.")
+@click.option("--cache", type=OutFile(), help="File that keeps endpoints' answers.")
+@click.option("--report", type=OutFile(), help="Write figures as JSON.")
 @click.option("--base", default="https://kgservice.example/entity/", show_default=True, help="Before ids, in RDF.")
 @click.option(
     "--mirror",

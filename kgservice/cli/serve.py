@@ -51,7 +51,7 @@ def serve(
 
     # Workers read the environment: what was given on the command line goes there too.
     os.environ |= {f"{PREFIX}{name.upper()}": str(value) for name, value in given.items() if value is not None}
-    bound = _bound(settings)
+    bound = listening(settings)
     # The event loop does this for sockets of its own alone; without it every answer waits 40 ms for an acknowledgement.
     bound.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
     address = f"http://{settings.host}:{bound.getsockname()[1]}"
@@ -93,10 +93,28 @@ def _serve_many(settings: ServerSettings, bound: socket) -> None:
         Multiprocess(config, sockets=[bound]).run()
 
 
-def _bound(settings: ServerSettings) -> socket:
-    import uvicorn
+def listening(settings: ServerSettings) -> socket:
+    """A socket at the address of the settings.
 
-    return uvicorn.Config("kgservice.server.app:open_worker", host=settings.host, port=settings.port).bind_socket()
+    Raises:
+        InputError: something else listens there, or it is no address of this machine.
+    """
+    import socket
+
+    from kgservice.errors import InputError
+
+    bound = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((settings.host, settings.port))
+    except OSError as error:
+        bound.close()
+        raise InputError(
+            f"cannot listen on {settings.host}, port {settings.port}: {error.strerror}. "
+            "Choose another with --port or KGSERVICE_PORT, --host or KGSERVICE_HOST; port 0 takes a free one."
+        ) from error
+    bound.set_inheritable(True)
+    return bound
 
 
 def _options(settings: ServerSettings) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kgservice.cli.outputs import OutFile
+
 if TYPE_CHECKING:
     from kgservice.pipeline.tuning import Search, Trial
     from kgservice.recipe import Range, Recipe
@@ -36,8 +38,8 @@ SHOWN = 5
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the search; the training's is the recipe's.")
 @click.option("--no-pruning", is_flag=True, help="Train every trial to its end.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the recipe with the best settings.")
-@click.option("--record", type=click.Path(dir_okay=False, path_type=Path), help="Write all trials as JSON.")
+@click.option("--out", type=OutFile(), help="Write the recipe with the best settings.")
+@click.option("--record", type=OutFile(), help="Write all trials as JSON.")
 def tune(
     recipe: Path,
     overrides: tuple[str, ...],
@@ -54,12 +56,8 @@ def tune(
 
     The same command goes on where it was stopped, also after a crash; a larger --trials goes further.
     """
-    from kgservice import pipeline
     from kgservice.cli.build import load_recipe
     from kgservice.errors import RecipeError
-    from kgservice.pipeline import tuning
-    from kgservice.release import provenance
-    from kgservice.resources import home
 
     loaded, base = load_recipe(recipe, overrides)
     if name is None:
@@ -67,6 +65,12 @@ def tune(
             raise RecipeError(f"{recipe} has the models {', '.join(loaded.models)}: choose one with --model")
         name = next(iter(loaded.models))
     space = _space(loaded, name, searched) if searched else None
+
+    from kgservice import pipeline
+    from kgservice.pipeline import tuning
+    from kgservice.release import provenance
+    from kgservice.resources import home
+
     graph = pipeline.prepare_graph(loaded, home(), base)
 
     def told(trial: Trial, search: Search) -> None:
@@ -197,5 +201,4 @@ def _moved(recipe: Recipe, base: Path, folder: Path) -> Recipe:
 
 
 def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")

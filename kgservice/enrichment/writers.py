@@ -18,7 +18,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from kgservice.enrichment.plan import Plan
+from kgservice.enrichment.plan import Kind, Plan
 from kgservice.enrichment.table import NAMED
 from kgservice.errors import InputError
 from kgservice.files import replacing
@@ -84,21 +84,24 @@ class Origin:
         return iri_of(name, self.base)
 
 
-def format_of(path: Path, named: str | None = None) -> str:
+def format_of(path: Path, named: str | None = None, kind: Kind = "links") -> str:
     """A format by its name, or by the ending of a path.
 
     Raises:
-        InputError: there is none; lists them.
+        InputError: there is none, which lists them; or it cannot say proposals of this kind.
     """
     known = ", ".join(f"{name} ({ending})" for ending, name in ENDINGS.items())
-    if named is not None:
-        if named not in WRITERS:
-            raise InputError(f"{named!r} is not a format of proposals. Known: {known}")
-        return named
-    for ending in sorted(ENDINGS, key=len, reverse=True):
-        if path.name.endswith(ending):
-            return ENDINGS[ending]
-    raise InputError(f"{path}: its name tells no format. Known: {known}")
+    if named is not None and named not in WRITERS:
+        raise InputError(f"{named!r} is not a format of proposals. Known: {known}")
+    endings = (ending for ending in sorted(ENDINGS, key=len, reverse=True) if path.name.endswith(ending))
+    found = named or next((ENDINGS[ending] for ending in endings), None)
+    if found is None:
+        raise InputError(f"{path}: its name tells no format. Known: {known}")
+    if found == "mismatches" and kind == "errors":
+        raise InputError(
+            "mismatches of existing values need statement ids, which a graph does not keep. Write quickstatements."
+        )
+    return found
 
 
 def write_proposals(table: pa.Table, report: Mapping[str, Any], path: Path, format: str, *, base: str) -> int:
@@ -197,15 +200,7 @@ def _write_quickstatements(staging: Path, rows: Iterator[Row], origin: Origin) -
 
 
 def _write_mismatches(staging: Path, rows: Iterator[Row], origin: Origin) -> int:
-    """For the Mismatch Finder of Wikidata: what is missing there has neither a statement nor a value.
-
-    Raises:
-        InputError: doubted statements go there by their statement ids, which a graph does not keep.
-    """
-    if origin.kind == "errors":
-        raise InputError(
-            "mismatches of existing values need statement ids, which a graph does not keep. Write quickstatements."
-        )
+    """For the Mismatch Finder of Wikidata: what is missing there has neither a statement nor a value."""
     with staging.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(MISMATCH_COLUMNS)

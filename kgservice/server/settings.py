@@ -19,9 +19,11 @@ from kgservice.store.keys import Scope
 
 PREFIX = "KGSERVICE_"
 ELSEWHERE = (
+    "KGSERVICE_CAPTION_KEY",
     "KGSERVICE_DATA_MIRROR",
     "KGSERVICE_MILVUS_URL",
     "KGSERVICE_MILVUS_TOKEN",
+    "KGSERVICE_NAMES_KEY",
 )
 """Variables of other parts of kgservice, which a server leaves alone."""
 
