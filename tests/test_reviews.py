@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
 import sqlalchemy
 from click.testing import CliRunner
@@ -16,7 +18,7 @@ from kgservice.cli import cli
 from kgservice.engine import Engine
 from kgservice.enrichment.plan import Plan
 from kgservice.enrichment.reviewing import ordered, recalibrated, summary, write_accepted
-from kgservice.enrichment.running import enrich, write
+from kgservice.enrichment.running import PROPOSALS, REPORT, enrich, write
 from kgservice.enrichment.table import NAMED
 from kgservice.errors import InputError
 from kgservice.graph import KnowledgeGraph
@@ -152,6 +154,28 @@ def test_accepted_doubts_are_deleted_by_the_next_ingest(reviews: Reviews, tmp_pa
     assert len(KnowledgeGraph.open(tmp_path / "graph").statements) == 5
 
 
+def test_names_that_are_no_iris_come_back(reviews: Reviews, tmp_path: Path) -> None:
+    """Accepted links of a graph from TSV or a Wikidata dump are about its own entities, and doubts delete its own statements."""
+    names = ["Q80", "Málaga", "a b", "50%", "x/y", "é#?&", "-", "C:\\dir", "_:node"]
+    (tmp_path / "graph.tsv").write_text("".join(f"{name}\tP 1\t{names[0]}\n" for name in names[1:]), encoding="utf-8")
+    former = ingestion.ingest([tmp_path / "graph.tsv"], tmp_path / "graph")
+    rows = [{"subject": "Q80", "relation": "P 1", "object": name, "probability": 0.5, "audit": False} for name in names]
+    reviews.queue("run", "links", rows)
+    reviews.queue("doubts", "errors", [{**rows[0], "subject": names[1], "object": names[0]}])
+    reviews.decide_all([(one.id, "accept", "", "Ada") for one in reviews.next(None, 100)])
+    assert write_accepted(reviews.decided("run"), tmp_path / "accepted.nq", "urn:kgservice:") == len(names)
+    graph = ingestion.ingest([tmp_path / "accepted.nq"], tmp_path / "graph", into=tmp_path / "graph")
+    assert (graph.n, len(graph.statements)) == (former.n, 2 * len(names) - 1)
+    assert set(graph.relations.names.to_pylist()) == {
+        "P 1",
+        "http://www.w3.org/ns/prov#wasAttributedTo",
+        "http://www.w3.org/ns/prov#generatedAtTime",
+    }
+    assert write_accepted(reviews.decided("doubts"), tmp_path / "wrong.nt", "urn:kgservice:") == 1
+    left = ingestion.ingest([tmp_path / "wrong.nt"], tmp_path / "graph", into=tmp_path / "graph", delete=True)
+    assert len(left.statements) == 2 * len(names) - 2
+
+
 def test_the_terminal(release_store: ReleaseStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Engine.open(release_store.get(), verify=False)
     plan = Plan(
@@ -185,3 +209,41 @@ def test_the_terminal(release_store: ReleaseStore, tmp_path: Path, monkeypatch: 
         run("take", str(sheet))
     with pytest.raises(InputError, match="'other' is not a run that is done .* There are: mine"):
         run("queue", "other", "--out", str(sheet))
+
+
+def test_a_sheet_as_people_bring_it_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saved by a spreadsheet; with a wrong word; and queued again before its verdicts were taken."""
+    monkeypatch.setenv("KGSERVICE_HOME", str(tmp_path))
+    folder = tmp_path / "enrichments" / "mine"
+    folder.mkdir(parents=True)
+    parquet.write_table(_table(np.array([0.5, 0.6, 0.7])), folder / PROPOSALS)
+    (folder / REPORT).write_text('{"plan": {"kind": "links"}}')
+    sheet = tmp_path / "sheet.csv"
+
+    def run(*words: str) -> str:
+        result = CliRunner().invoke(cli, ["review", *words], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return str(result.output)
+
+    def bring(words: Sequence[str], encoding: str = "utf-8-sig", delimiter: str = ";") -> None:
+        rows = [{**row, "verdict": word, "reason": "größer"} for row, word in zip(queued, words, strict=True)]
+        with sheet.open("w", encoding=encoding, newline="") as lines:
+            writer = csv.DictWriter(lines, rows[0], delimiter=delimiter)
+            writer.writeheader()
+            writer.writerows(rows)
+
+    run("queue", "mine", "--out", str(sheet))
+    with sheet.open(encoding="utf-8", newline="") as lines:
+        queued = list(csv.DictReader(lines))
+    bring(["Accept", "yes", ""])
+    with pytest.raises(InputError, match=r"sheet.csv:3: 'yes' is none of accept, reject, unsure; no verdict was taken"):
+        run("take", str(sheet))
+    with pytest.raises(InputError, match=r"holds 2 verdicts that were not taken .* kgservice review take .*sheet.csv"):
+        run("queue", "mine", "--out", str(sheet))
+    bring(["accept"] * 3, encoding="latin-1")
+    with pytest.raises(InputError, match="sheet.csv is not UTF-8: .* Save it as CSV UTF-8"):
+        run("take", str(sheet))
+    for delimiter in ";\t,":
+        bring(["Accept ", "reject", ""], delimiter=delimiter)
+        assert "2 verdicts taken" in run("take", str(sheet))
+    assert "0 queued, 1 to be judged" in run("queue", "mine", "--out", str(sheet))  # what was taken is not lost

@@ -49,8 +49,9 @@ def iri_of(name: str, base: str = NAMESPACE) -> str:
 
 
 def name_of(iri: str) -> str:
-    """The name that an IRI stands for; see `iri_of`."""
-    return unquote(iri.removeprefix(NAMESPACE)) if iri.startswith(NAMESPACE) else iri
+    """The name that an IRI stands for; `iri_of` leaves no colon in it: other IRIs of `NAMESPACE` are names themselves."""
+    name = iri.removeprefix(NAMESPACE)
+    return unquote(name) if name and name != iri and ":" not in name else iri
 
 
 class _Held(Protocol):

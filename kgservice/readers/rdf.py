@@ -26,6 +26,7 @@ import pyoxigraph as ox
 from kgservice.arrays.digests import parts
 from kgservice.errors import MalformedStatement
 from kgservice.graph.literals import Literal
+from kgservice.graph.names import NAMESPACE, name_of
 from kgservice.readers import wikidata_rdf
 from kgservice.readers.batch import Batch, Owner, Places, Tally, TextRows
 from kgservice.readers.columns import Coded, large_strings
@@ -142,12 +143,13 @@ def batch_of(lines: Lines, options: ReadOptions, rename: Callable[[str], str]) -
     quotes = _quotes(triples, rename)
     texts = _texts(triples, options)
     s, p, o = (column[triples.rows] for column in (triples.s, triples.p, triples.o))
-    columns = [np.stack([s, p, o]), quotes, texts.owner, texts.predicate]
+    columns = [np.stack([s, p, o]), quotes, texts.owner, texts.predicate, _names(triples)]
     if wikidata is not None:
         columns += [wikidata.value_nodes, wikidata.aliases, wikidata.properties]
-    terms, (kept, quotes, owner, predicate, *rest) = _compact(triples.terms, columns)
+    terms, (kept, quotes, owner, predicate, aliases, *rest) = _compact(triples.terms, columns)
     texts = TextRows(owner, texts.of, texts.kind, texts.language, texts.text, texts.languages, predicate)
-    value_nodes, aliases = rest[:2] or (np.empty((3, 0), np.int32), np.empty((2, 0), np.int32))
+    value_nodes, redirects = rest[:2] or (np.empty((3, 0), np.int32), np.empty((2, 0), np.int32))
+    aliases = np.concatenate([aliases, redirects], axis=1)
     return Batch(
         terms, triples=kept, quotes=quotes, value_nodes=value_nodes, aliases=aliases, texts=texts, tally=triples.tally
     )
@@ -241,6 +243,19 @@ def _quotes(triples: _Triples, rename: Callable[[str], str]) -> Places:
     ]
     s, p, o = (triples.places(large_strings(part.to_arrow())) for part in bare)
     return np.stack([triples.s[quoting], s[back], p[back], o[back]]).astype(np.int32)
+
+
+def _names(triples: _Triples) -> Places:
+    """int32 `[2, x]`: places of the IRIs that stand for names that are none, such as `Q80`, and of these names.
+
+    So what is written about a graph of such names (proposals, accepted links, the graph itself) is about it when it is read.
+    """
+    used = np.flatnonzero(triples.starts(NAMESPACE)).astype(np.int32)
+    iris = triples.terms.take(pa.array(used)).to_pylist()
+    named = [name_of(iri) for iri in iris]
+    meant = [name != iri and not name.startswith(('"', "<<(")) for name, iri in zip(named, iris, strict=True)]
+    names = pa.array([name for name, is_meant in zip(named, meant, strict=True) if is_meant], pa.large_string())
+    return np.stack([used[np.array(meant, bool)], triples.places(names)]).astype(np.int32)
 
 
 def _texts(triples: _Triples, options: ReadOptions) -> TextRows:

@@ -68,8 +68,13 @@ async def reviews(
     """The head of the queue: what nobody has said anything of yet."""
 
     def ask() -> ReviewItems:
-        found = service.runner.reviews.next(enrichment, limit)
-        return ReviewItems([item for one in found if (item := _item(service, one)) is not None])
+        asked = limit
+        while True:
+            found = service.runner.reviews.next(enrichment, asked)
+            shown = [item for one in found if (item := _item(service, one)) is not None]
+            if len(shown) >= limit or len(found) < asked:
+                return ReviewItems(shown[:limit])
+            asked *= 2  # what was erased since must not hide what comes behind it
 
     return await service.answer(ask)
 
