@@ -15,6 +15,8 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
 from click.testing import CliRunner
 from starlette.testclient import TestClient
@@ -23,7 +25,9 @@ from kgservice.answers import Pair, Question
 from kgservice.answers.records import EntityRecord
 from kgservice.cli import cli
 from kgservice.engine import Engine, open_engine
-from kgservice.errors import Erased, InvalidQuestion, UnknownEntity, UnknownRelation
+from kgservice.enrichment.running import PROPOSALS
+from kgservice.enrichment.table import NAMED
+from kgservice.errors import DataError, Erased, InvalidQuestion, UnknownEntity, UnknownRelation
 from kgservice.graph.literals import XSD
 from kgservice.pipeline import build, purge
 from kgservice.recipe import Recipe
@@ -31,6 +35,8 @@ from kgservice.release import ReleaseStore
 from kgservice.server.app import open_app
 from kgservice.server.settings import ServerSettings
 from kgservice.store import Changes, Journal
+from kgservice.store.database import open_database
+from kgservice.store.reviews import Reviews
 
 BASE = "http://example.org/"
 SCHEMA = "http://www.w3.org/2000/01/rdf-schema#"
@@ -319,8 +325,18 @@ def test_purged_files_hold_nothing_of_it(home: Path, towns_home: Path) -> None:
     former = engine.complete(question, k=3, exclude_known=False)[0]
     assert holding(home, b"example.org/town88")
     assert holding(home, b"Town 88")
+    reviews = Reviews(open_database(home))
+    rows = [(f"{BASE}town{place}", f"{BASE}country", f"{BASE}town{place + 1}", 0.9, 1.0, 1) for place in (5, 87, 88)]
+    proposed = pa.Table.from_pylist([dict(zip(NAMED.names, row, strict=True)) for row in rows], schema=NAMED)
+    (home / "enrichments" / "run").mkdir(parents=True)
+    parquet.write_table(proposed, home / "enrichments" / "run" / PROPOSALS, compression="none")
+    reviews.queue("run", "links", [{**row, "audit": False} for row in proposed.select(range(4)).to_pylist()])
     journal.erase([engine.erasable(f"{BASE}town88")])
-    ((old, new),) = purge(store, home)
+    ((old, new),) = purge(store, home, reviews)
+    assert not holding(home / "enrichments", b"town88")
+    assert not [path for path in home.glob("service.sqlite*") if b"town88" in path.read_bytes()]
+    assert [one.subject for one in reviews.next("run", 9)] == [f"{BASE}town5"]
+    assert parquet.read_table(home / "enrichments" / "run" / PROPOSALS)["subject"].to_pylist() == [f"{BASE}town5"]
     assert (store.current_id(), store.ids()) == (new, [new])
     assert old not in (store.folder / "HISTORY").read_text()
     assert not holding(home / "releases" / new, b"town88")
@@ -494,6 +510,26 @@ def test_nothing_acknowledged_is_lost_when_the_server_is_killed(home: Path) -> N
     assert len(acknowledged) >= 60, log
     engine = open_engine(home / "releases")
     assert set(acknowledged) <= {engine.graph.entities.name(id) for id in range(engine.release.graph.n, engine.graph.n)}
+
+
+@pytest.mark.parametrize("damage", ["half", "middle", "other"])
+def test_a_damaged_journal_is_refused_by_its_name(tmp_path: Path, damage: str) -> None:
+    """It is never read in part: what was erased would come back."""
+    journal = Journal(tmp_path)
+    journal.put({str(number): "x" * 4000 for number in range(200)})
+    journal.close()
+    path = tmp_path / "journal.sqlite"
+    whole = path.read_bytes()
+    noise = np.random.default_rng(0).bytes(100_000)
+    path.write_bytes(
+        {"half": whole[:400_000], "middle": whole[:8192] + noise + whole[108_192:], "other": noise}[damage]
+    )
+    for ask in (journal.revision, journal.changes, lambda: journal.put({"a": "1"})):
+        with pytest.raises(DataError, match=r"journal\.sqlite cannot be (read|written)"):
+            ask()
+        journal.close()
+    path.write_bytes(whole)  # no lock is left behind
+    assert journal.revision() == 200
 
 
 def test_a_journal_keeps_the_last_change_of_a_name(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as parquet
@@ -19,13 +21,18 @@ from click.testing import CliRunner
 from sqlalchemy import update
 from starlette.testclient import TestClient
 
+from kgservice.answers.records import EntityRecord
 from kgservice.cli import cli
-from kgservice.enrichment.running import PROPOSALS
+from kgservice.engine import open_engine
+from kgservice.enrichment.plan import Plan
+from kgservice.enrichment.running import PLAN, PROPOSALS, block_path, read_proposals, read_report, write
+from kgservice.enrichment.worker import folder_of, work
 from kgservice.errors import RecipeError
 from kgservice.release import ReleaseStore
 from kgservice.server.app import open_app
 from kgservice.server.jobs import ENRICHMENT
 from kgservice.server.settings import ServerSettings
+from kgservice.store import Journal
 from kgservice.store.database import open_database
 from kgservice.store.jobs import JOBS, LEASE_S, Job, Jobs, KeyReused, UnknownJob, WrongState
 
@@ -232,6 +239,26 @@ def test_a_cancelled_one_is_resumed(home: Path) -> None:
     assert (home / "enrichments" / id / PROPOSALS).exists()
 
 
+def test_one_that_was_interrupted_before_entities_were_put_starts_anew(
+    release_store: ReleaseStore, tmp_path: Path
+) -> None:
+    shutil.copytree(release_store.folder, tmp_path / "releases")
+    store, jobs = ReleaseStore(tmp_path / "releases"), Jobs(open_database(tmp_path))
+    plan = Plan(store.get().id, relations=("world:officialLanguage",), models=("complex",), threshold=0.01, total=9)
+    job, _ = jobs.submit(ENRICHMENT, plan.to_json())
+    folder = folder_of(tmp_path, job.id)
+    begun = replace(plan, release=open_engine(store.folder).release_name)
+    block_path(folder, 0).parent.mkdir(parents=True)
+    write(block_path(folder, 0), b"of a revision that nobody can open")
+    write(folder / PLAN, json.dumps(begun.to_json()).encode())
+    Journal(store.folder).put({"urn:new": EntityRecord("urn:new", (("en", "New"),)).to_json()})
+    assert jobs.claim(ENRICHMENT, "me")
+    work(tmp_path, jobs, job.id, "me")
+    assert (jobs.get(job.id).state, jobs.get(job.id).error) == ("done", None)
+    assert read_report(folder)["release"] != begun.release
+    assert len(read_proposals(folder)) == 9
+
+
 def test_wrong_requests_are_told_at_once(home: Path) -> None:
     with _client(home) as client:
         for body, type, detail in (
@@ -273,6 +300,12 @@ def test_what_is_erased_is_not_shown(home: Path, finished: str) -> None:
         first = client.get(path).json()["proposals"][0]["subject"]["id"]
         assert client.delete(f"/v1/entities/{first}").status_code == 204
         assert first not in client.get(path).text
+        client.post("/v1/reviews", json={"enrichment": finished, "count": 100})
+        head = client.get("/v1/reviews", params={"enrichment": finished, "limit": 1}).json()["reviews"]
+        assert client.delete(f"/v1/entities/{head[0]['proposal']['subject']['id']}").status_code == 204
+        after = client.get("/v1/reviews", params={"enrichment": finished, "limit": 1}).json()["reviews"]
+        assert len(after) == 1  # what was erased does not hide what comes behind it
+        assert after[0]["id"] != head[0]["id"]
 
 
 def test_the_database_is_a_secret() -> None:

@@ -80,12 +80,21 @@ def diff(before: str, after: str, k: int, questions: int) -> None:
 
 @release.command()
 def purge() -> None:
-    """Rewrite every release that holds what was erased, so that no file does; the former ones are removed."""
+    """Rewrite every release that holds what was erased, so that no file does; the former ones are removed.
+
+    Proposals of enrichments and reviews that name it go too.
+    """
+    import os
+
     from kgservice.pipeline import purge
     from kgservice.resources import home
+    from kgservice.store.database import FILE, open_database
+    from kgservice.store.reviews import Reviews
 
+    url = os.environ.get("KGSERVICE_DATABASE_URL") or None
+    reviews = Reviews(open_database(home(), url)) if url or (home() / FILE).exists() else None
     done = 0
-    for former, made in purge(_store(), home()):
+    for former, made in purge(_store(), home(), reviews):
         click.echo(f"{former} is now {made}")
         done += 1
     if not done:

@@ -10,13 +10,14 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as parquet
 
 from kgservice.engine import Engine
@@ -201,6 +202,22 @@ def read_page(folder: Path, start: int, limit: int) -> tuple[int, list[dict[str,
             found += file.read_row_group(group).slice(low, high - low).to_pylist()
         first += rows
     return first, found
+
+
+def forget(runs: Path, names: Sequence[str]) -> int:
+    """Take what names erased entities out of the proposals of every run in a folder; blocks hold ids alone.
+
+    Returns:
+        How many proposals there were.
+    """
+    gone, erased = 0, pa.array(names, pa.string())
+    for path in sorted(runs.glob(f"*/{PROPOSALS}")):
+        table = parquet.read_table(path)
+        named = pc.or_(*(pc.is_in(table[end], value_set=erased) for end in ("subject", "object")))
+        if count := int(pc.sum(named).as_py() or 0):
+            write_table(path, table.filter(pc.invert(named)))
+            gone += count
+    return gone
 
 
 def block_path(folder: Path, number: int) -> Path:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 import threading
 import time
@@ -53,9 +54,13 @@ def work(home: Path, jobs: Jobs, id: str, owner: str) -> None:
     try:
         plan = Plan.from_json(jobs.get(id).request)
         engine = open_engine(home / "releases", plan.release.partition("@")[0])
-        begun = read_plan(folder_of(home, id))
-        plan = begun or replace(plan, release=engine.release_name)  # the revision is that of the first start
-        enrich(engine, plan, folder_of(home, id), progress)
+        folder, plan = folder_of(home, id), replace(plan, release=engine.release_name)
+        begun = read_plan(folder)
+        if begun is not None and begun.release != plan.release:
+            # Blocks hold ids of their revision, which nobody can open any more.
+            logger.warning("job %s starts anew: entities were put or erased since its start at %s", id, begun.release)
+            shutil.rmtree(folder)
+        enrich(engine, plan, folder, progress)
         jobs.finish(id, owner)
     except Cancelled:
         logger.info("job %s is no longer wanted", id)

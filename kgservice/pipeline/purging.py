@@ -14,6 +14,7 @@ import torch
 
 from kgservice import index as indexes
 from kgservice.engine import Engine
+from kgservice.enrichment.running import forget
 from kgservice.errors import DataError
 from kgservice.graph import KnowledgeGraph
 from kgservice.graph.erasing import without
@@ -23,6 +24,7 @@ from kgservice.pipeline.sealing import write_canaries, write_search
 from kgservice.pipeline.stages import stage
 from kgservice.release import Release, ReleaseStore
 from kgservice.store import Journal
+from kgservice.store.reviews import Reviews
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +32,10 @@ _COPIED = ("recipe.toml", "tokenizer.json", "calibration.json", "types.safetenso
 """Files of a model that name no entity."""
 
 
-def purge(store: ReleaseStore, home: Path) -> Iterator[tuple[str, str]]:
+def purge(store: ReleaseStore, home: Path, reviews: Reviews | None = None) -> Iterator[tuple[str, str]]:
     """Rewrite every release that holds an erased entity, and remove what builds and SPARQL have kept of such graphs.
+
+    What enrichments proposed about it, and what is to be reviewed or was, goes too.
 
     A rewritten release takes the place of the former one, which is removed; its models have the same rows less those of what was
     erased, its search index and its canaries are made anew, and it has no report, which shows entities by name.
@@ -42,6 +46,9 @@ def purge(store: ReleaseStore, home: Path) -> Iterator[tuple[str, str]]:
     erased = sorted(Journal(store.folder).changes().erased)
     if not erased:
         return
+    proposals = forget(home / "enrichments", erased)
+    reviewed = reviews.forget(erased) if reviews is not None else 0
+    logger.info("%d proposals and %d reviews named what was erased", proposals, reviewed)
     shutil.rmtree(home / "sparql", ignore_errors=True)  # made again, of what serves, when it is asked
     for folder in sorted((home / "builds").glob("*/")):
         if _holds(folder / "entities.arrow", erased):

@@ -84,24 +84,32 @@ class Journal:
             )
             revision = _revision(connection)
         # What was overwritten still stands in the file of pages under way until they are written back.
-        with self._lock:
-            self._open().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with self._reading() as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return revision
 
     def revision(self) -> int:
-        """The number of the last change, of whichever process."""
+        """The number of the last change, of whichever process.
+
+        Raises:
+            DataError: the file is damaged.
+        """
         if not self.path.exists():
             return 0
-        with self._lock:
-            return _revision(self._open())
+        with self._reading() as connection:
+            return _revision(connection)
 
     def changes(self, since: Changes | None = None) -> Changes:
-        """Everything up to now, as of one moment; what `since` holds already is not read again."""
+        """Everything up to now, as of one moment; what `since` holds already is not read again.
+
+        Raises:
+            DataError: the file is damaged: nothing is told in part, since what was erased would come back.
+        """
         before = since or Changes()
         if not self.path.exists():
             return before
-        with self._lock:
-            rows = self._open().execute(
+        with self._reading() as connection:
+            rows = connection.execute(
                 "SELECT revision, name, document FROM change WHERE revision > ? ORDER BY revision", (before.revision,)
             )
             found = rows.fetchall()
@@ -131,6 +139,14 @@ class Journal:
         return found
 
     @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                yield self._open()
+            except sqlite3.Error as error:
+                raise self._unreadable(error) from error
+
+    @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -153,6 +169,7 @@ class Journal:
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
+            connection = None
             try:
                 connection = sqlite3.connect(self.path, WAIT_S, isolation_level=None, check_same_thread=False)
                 connection.execute("PRAGMA journal_mode = WAL")
@@ -163,10 +180,20 @@ class Journal:
                     raise DataError(f"{self.path}: journal format {version}, this kgservice reads {FORMAT_VERSION}")
                 connection.execute(_SCHEMA)
                 connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
-            except sqlite3.Error as error:
-                raise DataError(f"{self.path} cannot be read as a journal: {error}") from error
+            except BaseException as error:
+                if connection is not None:
+                    connection.close()  # it may hold a lock
+                if isinstance(error, sqlite3.Error):
+                    raise self._unreadable(error) from error
+                raise
             self._connection = connection
         return self._connection
+
+    def _unreadable(self, error: sqlite3.Error) -> DataError:
+        return DataError(
+            f"{self.path} cannot be read as a journal: {error}. Restore it from a copy, or what is left of it with "
+            "sqlite3's .recover; without it, what was erased would be shown again."
+        )
 
 
 def _revision(connection: sqlite3.Connection) -> int:

@@ -8,12 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from sqlalchemy import Boolean, Column, Float, Integer, String, Table, Text, insert, select, update
+from sqlalchemy import Boolean, Column, Float, Integer, String, Table, Text, delete, insert, or_, select, text, update
 from sqlalchemy.engine import Engine, Row
 
 from kgservice.errors import InputError
 from kgservice.store.database import METADATA
 
+_AT_ONCE = 1000
+"""Names of one command: databases take no more than some thousands."""
 VerdictWord = Literal["accept", "reject", "unsure"]
 VERDICTS: tuple[str, ...] = get_args(VerdictWord)
 
@@ -135,6 +137,20 @@ class Reviews:
                 said = {"verdict": verdict, "reason": reason, "reviewer": reviewer, "reviewed": now}
                 if not connection.execute(update(REVIEWS).where(REVIEWS.c.id == id).values(**said)).rowcount:
                     raise UnknownReview(f"verdict {place}: nothing of id {id[:64]!r} is to be reviewed")
+
+    def forget(self, names: Sequence[str]) -> int:
+        """Delete what names one of these entities, verdicts included; returns how many there were."""
+        gone = 0
+        with self._engine.begin() as connection:
+            for start in range(0, len(names), _AT_ONCE):
+                some = names[start : start + _AT_ONCE]
+                where = or_(REVIEWS.c.subject.in_(some), REVIEWS.c.object.in_(some))
+                gone += connection.execute(delete(REVIEWS).where(where)).rowcount
+        if gone and self._engine.dialect.name == "sqlite":
+            # What was deleted still stands in the pages under way until they are written back.
+            with self._engine.connect() as connection:
+                connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+        return gone
 
     def _found(self, run: str | None, where: Any, limit: int | None) -> list[Review]:
         wanted = select(REVIEWS).where(where).order_by(REVIEWS.c.place, REVIEWS.c.id).limit(limit)
