@@ -40,6 +40,11 @@ def test_the_form_is_that_of_pyoxigraph(lexical):
         ("5", "string", math.nan),
         ("5e", "integer", math.nan),
         ("+.5", "decimal", 0.5),
+        ("1e400", "double", math.nan),
+        ("-1e999", "double", math.nan),
+        ("2023-13-01", "date", math.nan),
+        ("2023-12-99", "date", math.nan),
+        ("2023-00-00", "date", 2023.0),
     ],
 )
 def test_numbers(lexical, datatype, number):

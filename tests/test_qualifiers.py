@@ -143,6 +143,9 @@ def test_what_cannot_be_read_is_said(engine: Engine) -> None:
         UnknownRelation, match=r"'ex:neighbour' is not a relation that qualifies .*'ex:decade', 'ex:since'"
     ):
         governed(engine, Pair("ex:neighbour", "1950"))
+    for value in ("1e400", "2023-13-01"):  # would be infinite, and a date of no calendar
+        with pytest.raises(UnknownEntity, match=f"'{value}' is not an entity in .* nor a number, a date or a literal"):
+            governed(engine, Pair("ex:since", value))
     with pytest.raises(UnknownEntity, match=r"'ex:decade1' is not an entity in .*nor a number, a date or a literal"):
         governed(engine, Pair("ex:decade", "ex:decade1"))
     with pytest.raises(InvalidQuestion, match=r"must be missing; object and qualifier are"):

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,15 @@ def test_activate_and_rollback(store: ReleaseStore, family_ttl: Path) -> None:
     assert store.current_id() == second
     with pytest.raises(UnknownRelease, match=rf"'nope' is not a release in .*Closest: '{first}', '{second}'"):
         store.activate("nope")
+
+
+def test_many_activate_at_once(store: ReleaseStore) -> None:
+    """As administrators of one server may: requests of one process."""
+    id = store.get().id
+    with ThreadPoolExecutor(8) as pool:
+        assert {release.id for release in pool.map(store.activate, [id] * 64)} == {id}
+    assert store.current_id() == id
+    assert not list(store.folder.glob(".CURRENT*"))
 
 
 def test_nothing_to_roll_back_to(store: ReleaseStore) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -145,20 +146,20 @@ def literal_of(text: str, dated: bool = True) -> Literal | None:
     """What a text without quotes measures, or the literal in quotes; None where it is neither.
 
     Args:
-        text: as people write it.
+        text: as people write it; a number beyond float64 and a date of no calendar, such as `2023-13-01`, measure nothing.
         dated: whether four digits are a year, where they may be a number too.
     """
     if text.startswith('"'):
         return Literal.parse(text)
-    if not dated and _NUMBER.fullmatch(text):
-        return Literal(text, XSD + ("integer" if text.lstrip("+-").isdigit() else "decimal"))
-    if _DATE.fullmatch(text):
+    if _DATE.fullmatch(text) and (dated or not _NUMBER.fullmatch(text)):
         kinds = {0: "gYear", 1: "gYearMonth", 2: "date"}
         kind = "dateTime" if "T" in text else kinds[text.lstrip("+-").count("-")]
-        return Literal(text, XSD + kind)
-    if _NUMBER.fullmatch(text):
-        return Literal(text, XSD + ("integer" if text.lstrip("+-").isdigit() else "decimal"))
-    return None
+    elif _NUMBER.fullmatch(text):
+        kind = "integer" if text.lstrip("+-").isdigit() else "decimal"
+    else:
+        return None
+    literal = Literal(text, XSD + kind)
+    return literal if math.isfinite(literal.number) else None
 
 
 def fact_of(given: Filter, relations: Names, entities: Names) -> tuple[int, int]:

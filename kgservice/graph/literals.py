@@ -71,7 +71,7 @@ def numbers(literals: pa.LargeStringArray) -> npt.NDArray[np.float64]:
     """float64 `[l]`: what literals in N-Triples form measure.
 
     The value of a number; the amount of a Wikibase quantity, whatever its unit; of a date, its year and the part of the
-    year gone by (`1952-07-02` is about 1952.5); else NaN.
+    year gone by (`1952-07-02` is about 1952.5); else NaN, also for what is beyond float64, and for days of no calendar.
     """
     found = np.full(len(literals), np.nan)
     typed = pc.extract_regex(literals, _TYPED)
@@ -87,9 +87,10 @@ def numbers(literals: pa.LargeStringArray) -> npt.NDArray[np.float64]:
         if pattern is _NUMBER:
             whole = pc.equal(parts.field("number"), lexical.take(pa.array(rows)))
             whole = pc.fill_null(pc.or_(whole, pc.equal(datatype.take(pa.array(rows)), QUANTITY)), False)
-            found[rows] = np.where(whole.to_numpy(zero_copy_only=False), value[0], np.nan)
+            found[rows] = np.where(whole.to_numpy(zero_copy_only=False) & np.isfinite(value[0]), value[0], np.nan)
         else:
             year, month, day = value
+            year = np.where((month > 12) | (day > 31), np.nan, year)
             month, day = (np.where(part >= 1, part, 1) for part in (month, day))
             found[rows] = year + ((month - 1) * 30.4375 + day - 1) / 365.25
     return found
