@@ -9,7 +9,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from kgservice.arrays.ragged import Ragged
+from kgservice.arrays.ragged import Ragged, places_in
 from kgservice.errors import InvalidQuestion
 
 Ids = npt.NDArray[np.int32]
@@ -83,6 +83,14 @@ class QueryBatch:
     def anchor(self) -> Ids:
         """int32 `[b]`: the entity that is known, where an entity is asked for."""
         return self.object if self.slot is Slot.SUBJECT else self.subject
+
+    @property
+    def value_columns(self) -> tuple[Ids, ...]:
+        """int32 `[b]` each: the first value of every question's qualifiers, the second, and so on; -1 where there is none."""
+        values = self.qualifier_value
+        columns = np.full((int(values.lengths.max(initial=0)), len(self)), -1, np.int32)
+        columns[places_in(values.rows()), values.rows()] = values.values
+        return tuple(columns)
 
     def asking(self, slot: Slot) -> QueryBatch:
         """The same statements with another part missing; all their parts must be there."""

@@ -21,7 +21,7 @@ import pytest
 from click.testing import CliRunner
 from starlette.testclient import TestClient
 
-from kgservice.answers import Pair, Question
+from kgservice.answers import Pair, Question, Statement
 from kgservice.answers.records import EntityRecord
 from kgservice.cli import cli
 from kgservice.engine import Engine, open_engine
@@ -208,6 +208,36 @@ def test_flows_and_transformers_know_what_was_put_by_its_facts(families: Engine,
     bare = families.revised(Changes(1, {f"{BASE}C": json.dumps({"id": f"{BASE}C", "labels": {"en": "C"}})}))
     with pytest.raises(InvalidQuestion, match=f"was put after {model} learnt"):
         bare.complete([Question(f"{BASE}C", f"{BASE}country")], model=model)
+
+
+def test_a_question_names_what_was_put_in_a_qualifier(release_store: ReleaseStore) -> None:
+    """It is read by the row that its facts have told; one of which nothing is known is refused, with what to do."""
+    world = Engine.open(release_store.get(), verify=False)
+    fact = {"relation": "world:currency", "object": "world:Euro"}
+    documents = [
+        {"id": "world:Known", "labels": {"en": "Known"}, "statements": [fact]},
+        {"id": "world:Blank", "labels": {"en": "Blank"}},
+    ]
+    records = [world.record(EntityRecord.of_json(document)) for document in documents]
+    engine = world.revised(Changes(1, {record.id: record.to_json() for record in records}))
+
+    def asked(*values: str) -> Question:
+        return Question("world:France", "world:currency", None, tuple(Pair("world:status", one) for one in values))
+
+    plain, read, other = engine.complete([asked(), asked("world:Known"), asked("world:Japan")], model="hyperformer")
+    assert len({tuple(one.score for one in answer.candidates) for answer in (plain, read, other)}) == 3
+    verdicts = engine.classify(
+        [
+            Statement("world:France", "world:currency", "world:Euro", asked(*values).qualifiers)
+            for values in ((), ("world:Known",), ("world:Japan", "world:Known"))
+        ],
+        model="hyperformer",
+    )
+    assert len({verdict.score for verdict in verdicts}) == 3
+    statement = Statement("world:France", "world:currency", "world:Euro", asked("world:Known").qualifiers)
+    assert engine.explain([statement], model="hyperformer")[0].verdict.score == verdicts[1].score
+    with pytest.raises(InvalidQuestion, match="question 1 names an entity that was put after hyperformer learnt"):
+        engine.complete([asked("world:Known"), asked("world:Japan", "world:Blank")])
 
 
 def test_numbers_and_dates_are_put(release_store: ReleaseStore) -> None:

@@ -104,9 +104,8 @@ class Asking:
                     raise InvalidQuestion(f"{_FUSES}, found another")
                 yield places, self._fused(batch, k, allow, language)
                 continue
-            self._only_learnt(batch)
             known = (batch.anchor,) if slot in _ENDS else (batch.subject, batch.object)
-            for served, asking in self._routing.parted(able, *known):
+            for served, asking in self._routing.parted(able, *known, beside=batch.value_columns):
                 for number in np.unique(numeric[asking]).tolist():
                     rows = asking[numeric[asking] == number]
                     part = batch if len(rows) == len(batch) else batch.take(rows)
@@ -125,8 +124,7 @@ class Asking:
         qualified = any(one.qualifiers for one in whole)
         able = self._routing.able(Slot.OBJECT, qualified, model)
         asked = self._reading.statements(whole)
-        self._only_learnt(asked)
-        return asked, self._routing.parted(able, asked.subject, asked.object)
+        return asked, self._routing.parted(able, asked.subject, asked.object, beside=asked.value_columns)
 
     def allowed(self, types: Sequence[str], filters: Sequence[Filter] = ()) -> npt.NDArray[np.bool_] | None:
         """bool `[n]`: which entities may answer; None where all may."""
@@ -183,8 +181,3 @@ class Asking:
             )
         entities: list[Described] = [one for question in questions if (one := question.described)]
         return self._completion.described(served, slot, entities, relation, k, allow, language)
-
-    def _only_learnt(self, batch: QueryBatch) -> None:
-        """Refuse qualifiers that name added entities: the models that read qualifiers have not learnt them."""
-        if (batch.qualifier_value.values >= self._release.graph.n).any():
-            raise InvalidQuestion("a qualifier names an entity that was put since the models learnt; leave it out")

@@ -112,12 +112,15 @@ class Routing:
             raise InvalidQuestion(f"model {name!r} tells no types; {', '.join(one.name for one in able)} does")
         return [chosen]
 
-    def parted(self, able: Sequence[ServedModel], *entities: Ids) -> list[tuple[ServedModel, Rows]]:
+    def parted(
+        self, able: Sequence[ServedModel], *entities: Ids, beside: Sequence[Ids] = ()
+    ) -> list[tuple[ServedModel, Rows]]:
         """Questions by the model that answers them; about an entity of no training statement, one that reads texts is better.
 
         Args:
             able: models that answer such questions, the best first.
             entities: int32 `[b]` each, what the questions are about.
+            beside: the same of what they name in qualifiers; below 0 is none.
 
         Returns:
             Models, and int64 the questions of each.
@@ -130,12 +133,14 @@ class Routing:
         places = {model.name: place for place, model in enumerate(able)}
         for new, order in ((False, able), (True, sorted(able, key=lambda model: not model.scorer.inductive))):
             rows = np.flatnonzero(unseen == new)
-            knows = np.array([np.logical_and.reduce([model.knows(ids[rows]) for ids in entities]) for model in order])
+            knows = np.array(
+                [np.logical_and.reduce([model.knows(ids[rows]) for ids in (*entities, *beside)]) for model in order]
+            )
             place_of = np.array([places[model.name] for model in order])
             chosen[rows] = np.where(knows.any(axis=0), place_of[knows.argmax(axis=0)], -1)
         if (lost := np.flatnonzero(chosen < 0)).size:
             raise InvalidQuestion(
-                f"question {lost[0]} is about an entity that was put after {', '.join(places)} learnt: put it with a text, "
+                f"question {lost[0]} names an entity that was put after {', '.join(places)} learnt: put it with a text, "
                 "where a model reads texts, or with statements that link it"
             )
         return [(model, rows) for place, model in enumerate(able) if (rows := np.flatnonzero(chosen == place)).size]
