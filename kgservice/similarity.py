@@ -11,9 +11,15 @@ Metric = Literal["ip", "l2"]
 """Inner product, or squared distance taken negative; higher is better for both."""
 
 
-def similarity(queries: Tensor, candidates: Tensor, metric: Metric) -> Tensor:
-    """float `[b, n]`: inner products, or negative squared distances, of all pairs of float `[b, d]` and `[n, d]`."""
-    products = queries @ candidates.T
+def similarity(queries: Tensor, candidates: Tensor, metric: Metric, out: Tensor | None = None) -> Tensor:
+    """float `[b, n]`: inner products, or negative squared distances, of all pairs of float `[b, d]` and `[n, d]`.
+
+    Args:
+        queries, candidates: vectors.
+        metric: how they are compared.
+        out: float `[b, n]` to be filled, where no gradient is asked for.
+    """
+    products = queries @ candidates.T if out is None else torch.mm(queries, candidates.T, out=out)
     if metric == "ip":
         return products
     lengths = (queries * queries).sum(1, keepdim=True) + (candidates * candidates).sum(1)

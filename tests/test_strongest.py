@@ -47,6 +47,19 @@ def test_the_strongest_are_those_of_a_sort(kind: type, k: int, rounded: bool, mo
     assert len(links) == len(expected)
 
 
+@pytest.mark.parametrize("expected", [2, 1 << 15])
+@pytest.mark.parametrize("floor", [-np.inf, -0.5, 0.0, 2.5, np.inf])
+def test_what_reaches_a_floor_is_found_once(floor: float, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many were expected, and whether they fill blocks or hardly any."""
+    monkeypatch.setattr(everything, "FOUND", expected)
+    scores = torch.from_numpy(np.random.default_rng(0).normal(size=(37, 91)).astype(np.float32))
+    scores[3], scores[5, 7] = 0.0, torch.nan
+    row, column, score = everything.reaching(scores, floor)
+    wanted = (scores >= floor).nonzero(as_tuple=True)
+    np.testing.assert_array_equal(np.stack([row, column]), torch.stack(wanted).numpy())
+    np.testing.assert_array_equal(score, scores[wanted].numpy())
+
+
 @pytest.mark.parametrize("width", [1, 7, 600, 5000])
 def test_sums_are_those_of_torch(width: int) -> None:
     random = np.random.default_rng(0)

@@ -302,13 +302,16 @@ def _swept(
     rows = max(1, min(ROWS, tile))
     width = max(1, min(COLUMNS, tile // rows))
     near = vectors.bfloat16() if candidates.near is not None else None
+    kept = torch.empty(rows * width)  # fresh memory for every tile costs as much as looking at it
     for first in range(0, len(vectors), rows):
         part = None if best is None else best.rows(first, first + rows)
         for start in range(0, len(candidates.exact), width):
+            asked, tile_of = vectors[first : first + rows], candidates.exact[start : start + width]
+            scores = kept[: len(asked) * len(tile_of)].view(len(asked), -1)
             if near is None or candidates.near is None:
-                scores = similarity(vectors[first : first + rows], candidates.exact[start : start + width], metric)
+                similarity(asked, tile_of, metric, out=scores)
             else:
-                scores = (near[first : first + rows] @ candidates.near[start : start + width].T).float()
+                scores.copy_(near[first : first + rows] @ candidates.near[start : start + width].T)
             sums.take(scores, first, start)
             if part is not None:
                 if barred is not None:

@@ -9,7 +9,10 @@ could belong to the best is scored again in float32: the answer is the same.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +25,15 @@ from kgservice.scorers.base import VectorScorer
 from kgservice.similarity import Metric, similarity
 
 Ids = npt.NDArray[np.int32]
+Ints = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float32]
 
 ROWS, COLUMNS = 256, 2048
 """Questions and candidates of a tile, whose scores stay in a core's cache."""
 SPARE = 4
 """So many times k are collected before all but the best k are dropped."""
+BLOCK, FOUND = 256, 1 << 15
+"""Scores that are passed over together where none reaches the floor; how many are expected to reach it in a tile."""
 ROUNDED = 2.0**-8
 """Of a score, what storing it in bfloat16 changes at most."""
 
@@ -62,29 +68,30 @@ def strongest(scorer: VectorScorer, table: Tensor, relations: Ids, k: int, *, ro
     collected = _Collected(k, len(table))
     rounded = rounded and scorer.metric == "ip"
     tiles = [_Tile(start, table[start : start + COLUMNS], rounded) for start in range(0, len(table), COLUMNS)]
+    buffer = torch.empty(ROWS * COLUMNS)  # fresh memory for every tile costs as much as looking at it
     with torch.inference_mode():
         for relation in relations:
             for start in range(0, len(table), ROWS):
                 subject = np.arange(start, min(start + ROWS, len(table)), dtype=np.int32)
                 asked = QueryBatch.objects(subject, np.full(len(subject), relation, np.int32))
-                vectors = scorer.query_vectors(asked)
-                question = _Question(vectors)
+                question = _Question(scorer.query_vectors(asked), scorer.metric, rounded)
                 for tile in tiles:
-                    row, column, score = tile.above(question, collected.floor, scorer.metric)
+                    row, column, score = tile.above(question, collected.floor, buffer)
                     if len(row):
                         collected.add(int(relation), start + row, tile.start + column, score)
     return collected.best()
 
 
 class _Question:
-    """Vectors `[b, d]` of questions, and rounded, with what bounds the error."""
+    """Vectors `[b, d]` of questions; where products are, rounded too, with what bounds the error."""
 
-    def __init__(self, vectors: Tensor) -> None:
-        self.vectors = vectors
-        self.rounded = vectors.bfloat16()
-        back = self.rounded.float()
-        self.length = float(back.norm(dim=1).max())
-        self.off = float((vectors - back).norm(dim=1).max())
+    def __init__(self, vectors: Tensor, metric: Metric, rounded: bool) -> None:
+        self.vectors, self.metric = vectors, metric
+        if rounded:
+            self.rounded = vectors.bfloat16()
+            back = self.rounded.float()
+            self.length = float(back.norm(dim=1).max())
+            self.off = float((vectors - back).norm(dim=1).max())
 
 
 class _Tile:
@@ -97,24 +104,66 @@ class _Tile:
             self.length = float(vectors.norm(dim=1).max())
             self.off = float((vectors - self.rounded.float()).norm(dim=1).max())
 
-    def above(self, question: _Question, floor: float, metric: Metric) -> tuple[Tensor, Tensor, Tensor]:
+    def above(self, question: _Question, floor: float, buffer: Tensor) -> tuple[Ints, Ints, Scores]:
         """Rows, columns and scores that are not below the floor."""
+        scores = buffer[: len(question.vectors) * len(self.vectors)].view(len(question.vectors), -1)
         if self.rounded is None or floor == -np.inf:
-            scores = similarity(question.vectors, self.vectors, metric)
-            row, column = (scores >= floor).nonzero(as_tuple=True) if float(scores.max()) >= floor else (_NONE, _NONE)
-            return row, column, scores[row, column]
-        near = question.rounded @ self.rounded.T
+            similarity(question.vectors, self.vectors, question.metric, out=scores)
+            return reaching(scores, floor)
+        scores.copy_(question.rounded @ self.rounded.T)
         reach = question.off * self.length + question.length * self.off
-        least = floor - reach - ROUNDED * (abs(floor) + reach)
-        if float(near.max()) < least:
-            return _NONE, _NONE, _NOTHING
-        row, column = (near >= least).nonzero(as_tuple=True)
-        score = (question.vectors[row] * self.vectors[column]).sum(1)
+        row, column, _ = reaching(scores, floor - reach - ROUNDED * (abs(floor) + reach))
+        vectors = question.vectors[torch.from_numpy(row)], self.vectors[torch.from_numpy(column)]
+        score = (vectors[0] * vectors[1]).sum(1).numpy()
         kept = score >= floor
         return row[kept], column[kept], score[kept]
 
 
-_NONE, _NOTHING = torch.empty(0, dtype=torch.int64), torch.empty(0)
+def reaching(scores: Tensor, floor: float) -> tuple[Ints, Ints, Scores]:
+    """Row, column and value of what is not below a floor, row by row: one look at float32 `[b, t]`, contiguous, b · t < 2³¹."""
+    flat = scores.numpy().reshape(-1)
+    place = np.empty(FOUND, np.int32)
+    found = _compiled()(flat, np.float32(floor), place)
+    if found > len(place):
+        place = np.empty(found, np.int32)
+        _compiled()(flat, np.float32(floor), place)
+    place = place[:found]
+    row, column = np.divmod(place.astype(np.int64), scores.shape[1])
+    return row, column, flat[place]
+
+
+@cache
+def _compiled() -> Callable[[Scores, np.float32, Ids], int]:
+    """`_reaching` as machine code that holds no lock; compiled once a machine where it can be kept."""
+    import numba
+
+    try:
+        return cast("Callable[[Scores, np.float32, Ids], int]", numba.njit(nogil=True, cache=True)(_reaching))
+    except RuntimeError:  # no folder to keep it in
+        return cast("Callable[[Scores, np.float32, Ids], int]", numba.njit(nogil=True)(_reaching))
+
+
+def _reaching(scores: Scores, floor: np.float32, place: Ids) -> int:
+    """Where scores are not below the floor, as many as there is place for, and how many there are; for numba.
+
+    Most blocks hold none. That is told by counting, which the compiler does with many numbers at once.
+    """
+    found = 0
+    for begin in range(0, len(scores), BLOCK):
+        part = scores[begin : begin + BLOCK]
+        inside = np.int32(0)
+        for j in range(len(part)):
+            inside += np.int32(part[j] >= floor)
+        if inside == 0:
+            continue
+        if found + inside <= len(place):
+            for j in range(len(part)):
+                if part[j] >= floor:
+                    place[found] = begin + j
+                    found += 1
+        else:
+            found += int(inside)
+    return found
 
 
 class _Collected:
@@ -126,10 +175,10 @@ class _Collected:
         self._scores: list[Scores] = []
         self._held = 0
 
-    def add(self, relation: int, subject: Tensor, object: Tensor, score: Tensor) -> None:
-        key = (np.int64(relation) * self.n + subject.numpy()) * self.n + object.numpy()
+    def add(self, relation: int, subject: Ints, object: Ints, score: Scores) -> None:
+        key = (np.int64(relation) * self.n + subject) * self.n + object
         self._keys.append(key)
-        self._scores.append(score.numpy())
+        self._scores.append(score)
         self._held += len(key)
         if self._held >= SPARE * self.k:
             self._cut()
