@@ -12,7 +12,7 @@ import numpy.typing as npt
 from kgservice.answers import Described, Question, Statement
 from kgservice.answers.options import Filter
 from kgservice.engine.completion import Completion
-from kgservice.engine.filled import Answers
+from kgservice.engine.filled import Answers, Wanted
 from kgservice.engine.fusing import fused
 from kgservice.engine.reading import Reading, fact_of, within_bounds
 from kgservice.engine.routing import Routing
@@ -80,7 +80,7 @@ class Asking:
     ) -> Iterator[tuple[Sequence[int], Answers]]:
         """Places of questions that are answered alike, and their answers; see `Engine.complete`."""
         within_bounds(k)
-        allow = self.allowed(types, filters)
+        wanted = Wanted(k, self.allowed(types, filters), exclude_known, language)
         kinds: dict[tuple[Slot, bool], list[int]] = defaultdict(list)
         told: dict[Slot, list[int]] = defaultdict(list)
         for place, question in enumerate(questions):
@@ -92,7 +92,7 @@ class Asking:
             raise InvalidQuestion(f"{_FUSES}, found one that is described")
         for slot, places in told.items():
             asked = [questions[place] for place in places]
-            yield places, self._described(slot, asked, k, allow, model, language)
+            yield places, self._described(slot, asked, wanted, model)
         for (slot, qualified), places in kinds.items():
             if slot is Slot.RELATION and (types or filters):
                 raise InvalidQuestion("types and filters restrict entities; a question for a relation takes none")
@@ -102,7 +102,8 @@ class Asking:
             if fuse:
                 if model or qualified or not exclude_known or slot not in _ENDS or numeric.any():
                     raise InvalidQuestion(f"{_FUSES}, found another")
-                yield places, self._fused(batch, k, allow, language)
+                models = list(self._models.values())
+                yield places, fused(models, self._stacker, self._graph, self._views, batch, wanted, release=self._name)
                 continue
             known = (batch.anchor,) if slot in _ENDS else (batch.subject, batch.object)
             for served, asking in self._routing.parted(able, *known, beside=batch.value_columns):
@@ -112,7 +113,7 @@ class Asking:
                     filled = (
                         self._completion.numbers(served, part, bool(types or filters), language)
                         if number
-                        else self._completion.candidates(served, part, k, allow, exclude_known, language)
+                        else self._completion.candidates(served, part, wanted)
                     )
                     yield [places[row] for row in rows.tolist()], filled
 
@@ -144,28 +145,12 @@ class Asking:
             allow &= linked
         return allow
 
-    def _fused(self, batch: QueryBatch, k: int, allow: npt.NDArray[np.bool_] | None, language: str) -> Answers:
-        models = list(self._models.values())
-        return fused(
-            models,
-            self._stacker,
-            self._graph,
-            self._views,
-            batch,
-            k=k,
-            allow=allow,
-            language=language,
-            release=self._name,
-        )
-
     def _described(
         self,
         slot: Slot,
         questions: Sequence[Question],
-        k: int,
-        allow: npt.NDArray[np.bool_] | None,
+        wanted: Wanted,
         model: str | None,
-        language: str,
     ) -> Answers:
         """Questions about entities that are described: a model that reads texts answers them."""
         if slot not in _ENDS or any(question.qualifiers for question in questions):
@@ -180,4 +165,4 @@ class Asking:
                 "an entity that is described is asked about relations that link entities, not numbers"
             )
         entities: list[Described] = [one for question in questions if (one := question.described)]
-        return self._completion.described(served, slot, entities, relation, k, allow, language)
+        return self._completion.described(served, slot, entities, relation, wanted)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -19,7 +19,7 @@ from kgservice.answers import (
     QualifierView,
 )
 from kgservice.arrays.ragged import Ragged
-from kgservice.engine.filled import Echo, Filled, Made
+from kgservice.engine.filled import Echo, Filled, Made, Wanted
 from kgservice.errors import InvalidQuestion
 from kgservice.evaluation.populations import completion_feature
 from kgservice.graph import KnowledgeGraph
@@ -73,28 +73,17 @@ class Completion:
     def __init__(self, graph: KnowledgeGraph, views: Views, release: str) -> None:
         self.graph, self.views, self.release = graph, views, release
 
-    def candidates(
-        self,
-        served: ServedModel,
-        batch: QueryBatch,
-        k: int,
-        allow: npt.NDArray[np.bool_] | None,
-        exclude_known: bool,
-        language: str,
-    ) -> Filled:
-        """The best `k` entities or relations for the hole of each question.
+    def candidates(self, served: ServedModel, batch: QueryBatch, wanted: Wanted) -> Filled:
+        """The best entities or relations for the hole of each question.
 
         Args:
             served: the model asked.
             batch: questions for the same part.
-            k: candidates per question.
-            allow: bool `[n]`, the entities that may answer; None for all.
-            exclude_known: leave out what the graph states; else it is marked `known`.
-            language: of labels and descriptions.
+            wanted: how many, and which.
         """
-        graph, slot = self.graph, batch.slot
+        graph, slot, language = self.graph, batch.slot, wanted.language
         if slot is Slot.RELATION:
-            allow = graph.linking
+            wanted = replace(wanted, allow=graph.linking)
         with torch.inference_mode():
             vectors = served.scorer.query_vectors(batch)
         echo, pairs = self.views.echo(batch, language), self.views.pairs(batch, language)
@@ -102,7 +91,7 @@ class Completion:
         index = served.relation_index if slot is Slot.RELATION else served.index
         search = partial(seek, served.scorer, index, batch, vectors)
         asked = Asked(slot, len(batch), search, index.exact, by, graph.stated(batch), graph.loops(batch), echo, pairs)
-        return self._filled(served, asked, k, allow, exclude_known, language)
+        return self._filled(served, asked, wanted)
 
     def described(
         self,
@@ -110,9 +99,7 @@ class Completion:
         slot: Slot,
         entities: Sequence[Described],
         relation: npt.NDArray[np.int32],
-        k: int,
-        allow: npt.NDArray[np.bool_] | None,
-        language: str,
+        wanted: Wanted,
     ) -> Filled:
         """The same for entities that are described, by a scorer that reads texts; nothing is known of them.
 
@@ -121,7 +108,7 @@ class Completion:
             slot: subject or object, whichever is missing.
             entities: the known entity of each question.
             relation: int32 `[b]`.
-            k, allow, language: as for `candidates`.
+            wanted: as for `candidates`.
         """
         scorer = served.scorer
         assert isinstance(scorer, TextScorer)
@@ -145,24 +132,16 @@ class Completion:
         with torch.inference_mode():
             vectors = scorer.ask(torch.from_numpy(scorer.read_texts(texts)), directed)
         named = [Named("", one.label or None, one.description or None) for one in entities]
-        relations = self.views.relations(relation, language)
+        relations = self.views.relations(relation, wanted.language)
         ends = [(one, None) if slot is Slot.OBJECT else (None, one) for one in named]
         echo = [(subject, how, object) for (subject, object), how in zip(ends, relations, strict=True)]
         nothing = Ragged.empty(len(texts))
         search, exact = partial(served.index.search, vectors), served.index.exact
         asked = Asked(slot, len(texts), search, exact, relation, nothing, nothing, echo, [[] for _ in texts])
-        return self._filled(served, asked, k, allow, True, language)
+        return self._filled(served, asked, replace(wanted, exclude_known=True))  # nothing is
 
-    def _filled(
-        self,
-        served: ServedModel,
-        asked: Asked,
-        k: int,
-        allow: npt.NDArray[np.bool_] | None,
-        exclude_known: bool,
-        language: str,
-    ) -> Filled:
-        slot, known, loops = asked.slot, asked.known, asked.loops
+    def _filled(self, served: ServedModel, asked: Asked, wanted: Wanted) -> Filled:
+        slot, known, loops, k, allow = asked.slot, asked.known, asked.loops, wanted.k, wanted.allow
         calibration = served.calibrations.get(slot.value)
         # A probability is read off a candidate's share among the `width` best unknown ones: see calibration.
         width = max(k, served.settings.calibration.width) if calibration else k
@@ -175,7 +154,7 @@ class Completion:
             if (missing := k - probability.shape[1]) > 0:
                 probability = np.pad(probability, ((0, 0), (0, missing)), constant_values=0.0)
         is_known = np.zeros(ids.shape, dtype=bool)
-        if not exclude_known:
+        if not wanted.exclude_known:
             ids, scores, probability, is_known = _with_known(asked.search, known, loops, allow, k, probability)
         ids, relations = ids[:, :k], slot is Slot.RELATION
         return Filled(
@@ -192,7 +171,7 @@ class Completion:
             is_known[:, :k],
             None if relations else served.uncertainties(ids),
             self.views,
-            language,
+            wanted.language,
         )
 
     def numbers(self, served: ServedModel, batch: QueryBatch, typed: bool, language: str) -> Made:

@@ -20,6 +20,23 @@ from kgservice.graph.views import Views
 Echo = tuple[Named | None, Named | None, Named | None]
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Which candidates are wanted, and how they are shown.
+
+    Attributes:
+        k: of each question.
+        allow: bool `[n]`, the entities that may answer; None for all.
+        exclude_known: leave out what the graph states; else it is marked `known`.
+        language: of labels and descriptions.
+    """
+
+    k: int
+    allow: npt.NDArray[np.bool_] | None
+    exclude_known: bool
+    language: str
+
+
 class Answers(Protocol):
     """Answers to some questions, in their order."""
 

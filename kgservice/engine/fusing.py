@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
 from kgservice.answers import Answer, Candidate
-from kgservice.engine.filled import Made
+from kgservice.engine.filled import Made, Wanted
 from kgservice.errors import InvalidQuestion
 from kgservice.graph import KnowledgeGraph
 from kgservice.graph.views import Views
@@ -27,21 +26,19 @@ def fused(
     graph: KnowledgeGraph,
     views: Views,
     batch: QueryBatch,
+    wanted: Wanted,
     *,
-    k: int,
-    allow: npt.NDArray[np.bool_] | None,
-    language: str,
     release: str,
 ) -> Made:
-    """The best `k` candidates of all models together for each question, by their joint probability.
+    """The best candidates of all models together for each question, by their joint probability.
 
     Args:
         models: of the release.
         stacker: what was learnt of them.
-        graph: what is asked about; what it states is left out.
+        graph: what is asked about.
         views: how names are shown.
         batch: questions for subjects or objects, without qualifiers.
-        k, allow, language: as for `Completion.candidates`.
+        wanted: how many, and which; what the graph states is left out.
         release: named by every answer.
 
     Raises:
@@ -55,17 +52,19 @@ def fused(
         )
     by_name = {model.name: model for model in models}
     hidden = graph.stated(batch).union(graph.loops(batch))
-    joint = join([_heard(by_name[name], say(by_name[name], batch, hidden, allow), batch) for name in names])
+    joint = join([_heard(by_name[name], say(by_name[name], batch, hidden, wanted.allow), batch) for name in names])
     probability = stacker.probability(batch.slot, joint.columns, batch.relation[joint.question])
     order = np.lexsort((joint.candidate, -probability, joint.question))
     bounds = np.searchsorted(joint.question, np.arange(len(batch) + 1))
-    best = [order[low:high][:k] for low, high in pairwise(bounds.tolist())]
+    best = [order[low:high][: wanted.k] for low, high in pairwise(bounds.tolist())]
     chosen = np.concatenate(best) if best else np.empty(0, np.int64)
-    named = iter(views.entities(joint.candidate[chosen], language, describe=True))
+    named = iter(views.entities(joint.candidate[chosen], wanted.language, describe=True))
     said = probability[chosen].tolist()
     scored = iter(zip(said, log_odds(probability[chosen]).tolist(), strict=True))
     answers = []
-    for echo, pairs, places in zip(views.echo(batch, language), views.pairs(batch, language), best, strict=True):
+    for echo, pairs, places in zip(
+        views.echo(batch, wanted.language), views.pairs(batch, wanted.language), best, strict=True
+    ):
         candidates = []
         for rank in range(1, len(places) + 1):
             name, (likely, score) = next(named), next(scored)
