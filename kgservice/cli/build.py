@@ -132,7 +132,7 @@ def evaluate(
     names = _chosen(loaded, recipe, only)
 
     from kgservice import pipeline
-    from kgservice.errors import InputError, RecipeError
+    from kgservice.errors import InputError
     from kgservice.evaluation.comparison import compare
     from kgservice.evaluation.probe import probe_lines
     from kgservice.evaluation.rank_table import RankTable
@@ -149,10 +149,7 @@ def evaluate(
         names, chosen = list(dict.fromkeys([*names, *twins.values()])), [*chosen, "--probe"]
         overrides = (*overrides, *probing.twin_overrides(loaded, twins))
         loaded, base = load_recipe(recipe, overrides)
-    try:
-        numbers = [int(seed) for seed in seeds.split(",")]
-    except ValueError as error:
-        raise RecipeError(f"--seeds {seeds}: expected numbers with commas between, such as 0,1,2") from error
+    numbers = _seeds(seeds)
     if ranks is not None and len(names) * len(numbers) != 1:
         raise InputError(
             f"--ranks {ranks}: a table holds the ranks of one training, not of {len(names)} models by {len(numbers)} seeds. "
@@ -190,6 +187,15 @@ def evaluate(
         click.echo("\n".join(probe_lines(record["probe"])))
         if page is not None:
             write_probe(page, title=loaded.description or loaded.name, probe=record["probe"])
+
+
+def _seeds(given: str) -> list[int]:
+    from kgservice.errors import RecipeError
+
+    try:
+        return [int(seed) for seed in given.split(",")]
+    except ValueError as error:
+        raise RecipeError(f"--seeds {given}: expected numbers with commas between, such as 0,1,2") from error
 
 
 def _keep(record: dict[str, Any], out: Path | None) -> None:

@@ -124,29 +124,17 @@ def fit(
     scorer.prepare(graph, splits)
     questions = Questions.of(graph, splits, device, reads=scorer.reads, values=settings.qualifier_values)
     precision = resolve_precision(settings.precision, device)
-    if (settings.objective == "distil") != (teacher is not None):
-        raise RecipeError(f"training.objective is {settings.objective!r}: only 'distil' has a teacher, and needs one")
-    if teacher is not None:
-        if scorer.competing is not None:
-            raise RecipeError(
-                "a scorer whose candidates are the learnt entities alone has no teacher: it may name others"
-            )
-        answers = answers_of(teacher, questions.anchor, questions.relation, settings.distil, precision)
-        questions = replace(questions, soft=answers)
+    questions = _taught(questions, scorer, teacher, settings, precision)
     loss = BatchLoss(scorer, settings, Workspace(precision))
     steps = steps_of(loss, questions, shards)
     optimizer = optimizers.build(scorer, settings, by_rows=steps.by_rows)
-    kept, history = weights.Kept(scorer, settings.averaging), History()
+    kept = weights.Kept(scorer, settings.averaging)
     file = _File(checkpoint, fingerprint, shards) if checkpoint else None
-    if file and (saved := Checkpoint.load(file.path)) and saved.state["fingerprint"] == fingerprint:
-        history = _history(saved)
-        tensors = shards.own(saved.tensors, scorer)
-        kept.restore(tensors, best=bool(history.best_epoch))
-        optimizers.restore(optimizer, tensors)
-        del saved, tensors
-        logger.info("resumed %s after epoch %d", title, len(history.epochs))
-
+    history = _resumed(file, scorer, kept, optimizer) if file else History()
     done, quiet = len(history.epochs), True if shards.rank else None
+    if done:
+        logger.info("resumed %s after epoch %d", title, done)
+
     with tqdm(total=settings.epochs, initial=done, desc=title, unit="epoch", disable=quiet) as bar:
         for number in range(done + 1, settings.epochs + 1):
             if history.validations_without_gain >= settings.patience:
@@ -171,6 +159,36 @@ def fit(
     kept.finish(best=bool(history.best_epoch))
     shards.join(scorer)
     logger.info("%s: %d epochs in %.1f s, best %s", title, len(history.epochs), history.duration_s, history.best_epoch)
+    return history
+
+
+def _taught(
+    questions: Questions,
+    scorer: VectorScorer,
+    teacher: VectorScorer | None,
+    settings: TrainingSettings,
+    precision: torch.dtype,
+) -> Questions:
+    """With a teacher's answers, where there is one."""
+    if (settings.objective == "distil") != (teacher is not None):
+        raise RecipeError(f"training.objective is {settings.objective!r}: only 'distil' has a teacher, and needs one")
+    if teacher is None:
+        return questions
+    if scorer.competing is not None:
+        raise RecipeError("a scorer whose candidates are the learnt entities alone has no teacher: it may name others")
+    answers = answers_of(teacher, questions.anchor, questions.relation, settings.distil, precision)
+    return replace(questions, soft=answers)
+
+
+def _resumed(file: _File, scorer: VectorScorer, kept: weights.Kept, optimizer: torch.optim.Optimizer) -> History:
+    """What was done before, its weights and the optimizer's state restored; nothing where the file is of another training."""
+    saved = Checkpoint.load(file.path)
+    if saved is None or saved.state["fingerprint"] != file.fingerprint:
+        return History()
+    history = _history(saved)
+    tensors = file.shards.own(saved.tensors, scorer)
+    kept.restore(tensors, best=bool(history.best_epoch))
+    optimizers.restore(optimizer, tensors)
     return history
 
 
