@@ -98,12 +98,17 @@ class CompleteMany(CompleteOptions):
     questions: list[QuestionBody] = Field(min_length=1, description="Answered in this order.")
 
 
-class StatementBody(Closed):
-    """A whole statement: an IRI, a CURIE or an id in each part."""
+class TripleBody(Closed):
+    """A statement without what holds beside it."""
 
     subject: Name = Field(description="The entity that the statement is about.")
     relation: Name = Field(description="What links the two.")
     object: Name = Field(description="The entity that the subject is linked to.")
+
+
+class StatementBody(TripleBody):
+    """A whole statement: an IRI, a CURIE or an id in each part."""
+
     qualifiers: Pairs = Field([])
 
     def statement(self) -> Statement:
@@ -136,12 +141,9 @@ ShownK = Annotated[
 ]
 
 
-class ExplainQuery(Closed):
+class ExplainQuery(TripleBody):
     """The query of `GET /v1/explain`."""
 
-    subject: Name = Field(description="The entity that the statement is about.")
-    relation: Name = Field(description="What links the two.")
-    object: Name = Field(description="The entity that the subject is linked to.")
     k: int = Field(5, ge=1, le=MAX_SHOWN, description="Paths, rules, entities and facts shown.")
     model: Model = None
     language: Language = "en"
