@@ -57,6 +57,10 @@ def test_answers_are_the_engines(client: Client, engine: Engine) -> None:
     assert client.classify(statement) == engine.classify([statement])[0]
     found = client.search("jermany", k=3, types=["world:Country"], filters=[("world:borders", "world:France")])
     assert found == engine.search("jermany", k=3, types=["world:Country"], filters=["world:borders=world:France"])
+    assert found == client.search("jermany", k=3, types=["world:Country"], filters=["world:borders=world:France"])
+    asked = Question(relation="world:currency", object="world:Euro")
+    pairs, texts = ([("world:memberOf", "world:European_Union")], ["world:memberOf=world:European_Union"])
+    assert client.complete(asked, filters=pairs) == client.complete(asked, filters=texts)
     assert client.entity("world:Croatia", limit=1000) == engine.entity("world:Croatia")
     assert client.similar_to("world:France", k=2) == engine.similar_to("world:France", k=2)
     assert list(client.types_of(["world:Lyon"], types=["world:City"])) == engine.types_of(
