@@ -182,6 +182,21 @@ class NFE1(QuadraticFlow):
         none, one = torch.zeros_like(mean), torch.ones_like(mean)
         return torch.stack([torch.stack([mean, none, one], 1), torch.stack([none, spread, none], 1)], 1)
 
+    def relation_query(self, anchor: Tensor, target: Tensor) -> Tensor:
+        """The coefficients that are not zero, of s², s·m, s, |s|, m, Σ m² and 1: half as many, and no small products."""
+        (mean, spread), (object, wide) = self.coordinates(anchor), self.coordinates(target)
+        square = mean.square() + spread.square()
+        known = (object.square() + wide.square()).sum(1, keepdim=True)
+        parts = [-square, -2 * mean, 2 * mean * object, 2 * spread * wide, 2 * object]
+        return torch.cat([*parts, torch.full_like(known, -1.0), -known], dim=1)
+
+    def relation_candidates(self, relation: Tensor) -> Tensor:
+        """s², s·m, s, |s|, m, Σ m² and 1."""
+        shift, slope = relation.chunk(2, dim=1)
+        total = shift.square().sum(1, keepdim=True)
+        parts = [slope.square(), slope * shift, slope, slope.abs(), shift]
+        return torch.cat([*parts, total, torch.ones_like(total)], dim=1)
+
 
 class NFE1Mean(QuadraticFlow):
     """NFE-1 without spreads, an ablation: score(s, r, o) = −Σ (s_r m_h + m_r − m_t)²."""
