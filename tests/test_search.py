@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rapidfuzz.distance import OSA
 
 from kgservice.encoders import TextEncoder, open_encoder
 from kgservice.errors import DataError, InputError, InvalidQuestion
@@ -22,6 +23,10 @@ from kgservice.graph.vocabulary import Vocabulary, local_name
 from kgservice.search import EntitySearch, Hits
 from kgservice.search.dense import nearest
 from kgservice.search.folding import fold
+from kgservice.search.lexical import places_by_links, typos_allowed
+from kgservice.search.matching import Question, Tier, compare
+from kgservice.search.names import Names
+from kgservice.search.naming import NameSearch
 
 # id: (type, links, English description, {language: [label, alias, ...]})
 WORLD: dict[str, tuple[str, int, str, dict[str, list[str]]]] = {
@@ -448,3 +453,57 @@ def test_meaning_finds(minilm: EntitySearch, query: str, expected: str) -> None:
     assert expected in names(minilm, minilm.search(query))[:3]
     assert expected in names(minilm, minilm.search(query, mode="dense"))[:3]
     assert names(minilm, minilm.search("frnace"))[0] == "France"
+
+
+@settings(max_examples=60, deadline=None)
+@given(key=st.text("fran ce\u0645\u6cd5", min_size=1, max_size=6).map(fold).filter(bool), limit=st.integers(1, 6))
+def test_beginnings_are_those_of_a_scan(graph: KnowledgeGraph, key: str, limit: int) -> None:
+    """Names in the order of their bytes, cut to the most linked owners, as by looking at every name."""
+    table = Names.build(graph)
+    folded = table.folded_of(np.arange(len(table)))
+    low, whole, high = table.span(key)
+    assert [folded[row] for row in table.by_name] == sorted(folded)
+    assert sorted(table.by_name[low:high]) == [row for row, name in enumerate(folded) if name.startswith(key)]
+    assert sorted(table.by_name[low:whole]) == [row for row, name in enumerate(folded) if name == key]
+    place = places_by_links(graph)
+    search = NameSearch(graph, table, None)  # type: ignore[arg-type]
+    wanted = sorted({int(place[owner]) for owner in table.owner[table.by_name[low:high]]})[:limit]
+    found = table.owner[search._most_linked(low, high, limit)]
+    assert sorted({int(place[owner]) for owner in found}) == wanted
+
+
+def test_what_is_spelt_so_is_found_without_what_is_nearly_so(lexical: EntitySearch) -> None:
+    assert names(lexical, lexical.search("fran", spelt=True))[:2] == ["France", "Frankfurt"]
+    assert {hit.match_kind for hit in lexical.search("fran", spelt=True)} <= {"exact", "prefix"}
+    assert lexical.search("Frnace", spelt=True) == []
+    assert names(lexical, lexical.search("Frnace"))[0] == "France"
+
+
+WORDS = st.sampled_from(
+    ["john", "johns", "smith", "smit", "of", "a", "university", "univrsity", "new", "york", "newyork", "日"]
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    asked=st.lists(WORDS, min_size=1, max_size=4),
+    held=st.lists(st.lists(WORDS, min_size=1, max_size=4), min_size=1, max_size=5),
+)
+def test_names_are_compared_word_by_word(asked: list[str], held: list[list[str]]) -> None:
+    """All words but for typos, the last one as a beginning, or the whole name but for typos: as by comparing one by one."""
+    question, others = Question.of(" ".join(asked)), [" ".join(words) for words in held]
+    found = compare(question, others, typos=True)
+
+    def typos(word: str, other: str, begins: bool) -> int:
+        allowed = typos_allowed(word)
+        ends = range(max(1, len(word) - allowed), len(word) + allowed + 1) if begins else ()
+        return min(OSA.distance(word, one) for one in (other, *(other[:end] for end in ends)))
+
+    for place, name in enumerate(others):
+        nearest = [
+            min(typos(word, other, at == len(asked) - 1) for other in name.split())
+            for at, word in enumerate(question.words)
+        ]
+        close = all(one <= typos_allowed(word) for one, word in zip(nearest, question.words, strict=True))
+        close |= OSA.distance(question.key, name) <= typos_allowed(question.key)
+        assert (found.tier[place] >= Tier.FUZZY) == close, name

@@ -323,9 +323,8 @@ class Engine:
             prefix: at most 512 letters.
             k, types, language: as for `search_many`.
         """
-        found = self.search(prefix, k=k, types=types, language=language, mode="lexical")
-        matches = [match for match in found.matches if match.kind in ("exact", "prefix")]
-        return replace(found, matches=matches, next=None, nil=not matches, reason=found.reason if not matches else None)
+        found = self._finding.many([prefix], Sought(k=k, types=types, language=language, spelt=True))[0]
+        return replace(found, next=None, nil=not found.matches, reason=None if found.matches else found.reason)
 
     def similar_to(
         self, entity: str, *, k: int = 10, model: str | None = None, types: Sequence[str] = (), language: str = "en"

@@ -42,6 +42,7 @@ class Searcher(Protocol):
         types: Sequence[int],
         facts: Sequence[tuple[int, int]],
         mode: Mode,
+        spelt: bool,
     ) -> list[Hits]:
         """As `EntitySearch.search_many`."""
         ...
@@ -60,6 +61,7 @@ class Sought:
         facets: count the types of the best 1,000 matches.
         facet_by: relations whose objects are counted too.
         highlight: tell where the words of the query stand in names and descriptions.
+        spelt: only names that are, begin with, or have the words of the query as it is written.
 
     Raises:
         InvalidQuestion: `k` out of range.
@@ -73,13 +75,14 @@ class Sought:
     facets: bool = False
     facet_by: Sequence[str] = ()
     highlight: bool = False
+    spelt: bool = False
 
     def __post_init__(self) -> None:
         within_bounds(self.k)
 
     def question(self, query: str) -> list[object]:
         """All that the order of matches depends on."""
-        return [query, list(self.types), [*map(list, self.filters)], self.language, self.mode]
+        return [query, list(self.types), [*map(list, self.filters)], self.language, self.mode, self.spelt]
 
 
 class Finding:
@@ -146,6 +149,7 @@ class Finding:
             types=[self._types.resolve(name) for name in sought.types],
             facts=[fact_of(one, self._relations, self._entities) for one in sought.filters],
             mode=sought.mode,
+            spelt=sought.spelt,
         )
 
     def _cursor(self, query: str, sought: Sought, first: int, start: int) -> str:

@@ -6,9 +6,11 @@ import json
 import logging
 import shutil
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
+
+import numpy as np
+import numpy.typing as npt
 
 from kgservice.encoders import TextEncoder
 from kgservice.errors import DataError, InvalidQuestion
@@ -18,7 +20,7 @@ from kgservice.search.hits import Hit, Hits, MatchKind, Mode
 from kgservice.search.lexical import LexicalIndex, Within
 from kgservice.search.matching import Question, Tier
 from kgservice.search.names import Names
-from kgservice.search.naming import NOTHING, Match, Named, NameSearch, members
+from kgservice.search.naming import NOTHING, Matched, Named, NameSearch
 
 FORMAT_VERSION = 2
 MAX_QUERY_LETTERS = 512
@@ -143,6 +145,7 @@ class EntitySearch:
         types: Sequence[int] = (),
         facts: Sequence[tuple[int, int]] = (),
         mode: Mode = "auto",
+        spelt: bool = False,
     ) -> Hits:
         """The entities a query may mean, best first.
 
@@ -154,6 +157,7 @@ class EntitySearch:
             types: type ids; only entities of at least one of them, if there are any.
             facts: (relation, object) ids; only entities that are the subject of all these statements.
             mode: "lexical" by words only, "dense" by meaning only, "auto" both: matches of names come first.
+            spelt: only names that are, begin with, or have the words of the query as it is written; by words only.
 
         Returns:
             At most `k` hits. `.mode` says "lexical" where vectors were wanted but there are none.
@@ -161,7 +165,15 @@ class EntitySearch:
         Raises:
             InvalidQuestion: the query is too long, or `k`, `mode`, a type or a fact does not exist.
         """
-        return self.search_many([query], k=k, language=language, types=types, facts=facts, mode=mode)[0]
+        how: dict[str, Any] = {
+            "k": k,
+            "language": language,
+            "types": types,
+            "facts": facts,
+            "mode": mode,
+            "spelt": spelt,
+        }
+        return self.search_many([query], **how)[0]
 
     def search_many(
         self,
@@ -172,14 +184,17 @@ class EntitySearch:
         types: Sequence[int] = (),
         facts: Sequence[tuple[int, int]] = (),
         mode: Mode = "auto",
+        spelt: bool = False,
     ) -> list[Hits]:
         """As `search`, for many queries; those that need vectors are encoded together."""
         within = Within(tuple(types), tuple(facts))
         self._check(queries, k, within, mode)
-        answered: Mode = mode if self._dense is not None else "lexical"
+        answered: Mode = mode if self._dense is not None and not spelt else "lexical"
         questions = [Question.of(query) for query in queries]
         named = [
-            NOTHING if answered == "dense" or not question.words else self._named.find(question, k, language, within)
+            NOTHING
+            if answered == "dense" or not question.words
+            else self._named.find(question, k, language, within, spelt=spelt)
             for question in questions
         ]
         wanting = [
@@ -222,34 +237,43 @@ class EntitySearch:
     def _by_meaning(self, texts: Sequence[str], k: int, within: Within) -> list[list[tuple[int, float]]]:
         if self._dense is None or self._encoder is None or not texts:
             return [[] for _ in texts]
-        allowed = members(self.graph, within) if within else None
+        allowed = self._named.members(within) if within else None
         return self._dense.search(self._encoder.encode(texts), k, allowed)
 
-    def _hit(self, entity: int, match: Match | None, score: float) -> Hit:
-        if match is None:
-            return Hit(entity, score, None, "description")
-        return Hit(entity, score, self._named.text(match.name), _KIND[match.tier])
+    def _hits(
+        self, entities: npt.NDArray[np.int64], matches: Matched, scores: npt.NDArray[np.float64], typed: str | None
+    ) -> list[Hit]:
+        """Hits of entities, with the name of each that has a match."""
+        place_of = dict(zip(matches.entity.tolist(), range(len(matches)), strict=True))
+        hits = []
+        for entity, score in zip(entities.tolist(), scores.tolist(), strict=True):
+            if (place := place_of.get(entity)) is None:
+                hits.append(Hit(entity, score, None, "description"))
+                continue
+            row = int(matches.name[place])
+            name = typed if row < 0 else self._named.text(row)
+            hits.append(Hit(entity, score, name, _KIND[int(matches.tier[place])]))
+        return hits
 
     def _fuse(self, named: Named, near: list[tuple[int, float]], k: int) -> list[Hit]:
         """The head as it is; behind it the other lists by reciprocal rank."""
-        head = [
-            self._hit(entity, match, self._named.score(entity, match))
-            for entity, match in islice(named.head.items(), k)
-        ]
+        head = named.head.take(np.arange(min(k, len(named.head))))
+        hits = self._hits(head.entity, head, self._named.scores(head), named.typed)
         room = k - len(head)
         if room <= 0:
-            return head
-        close: dict[int, Match | None] = {entity: None for entity, cosine in near if cosine >= _MIN_COSINE}
-        lists = [*((tail, 1.0) for tail in named.tails), (close, _MEANING)]
+            return hits
+        close = np.array([entity for entity, cosine in near if cosine >= _MIN_COSINE], dtype=np.int64)
+        lists = [*((tail.entity, 1.0) for tail in named.tails), (named.mentioned, 1.0), (close, _MEANING)]
         whole = sum(weight for _, weight in lists) + 1.0
-        score: dict[int, float] = {}
-        matched: dict[int, Match] = {}
+        rests, parts = [], []
         for ranked, weight in lists:
-            rest = (entity for entity in ranked if entity not in named.head)
-            for rank, entity in enumerate(rest, start=1):
-                score[entity] = score.get(entity, 0.0) + weight * (_RRF + 1) / (_RRF + rank) / whole
-                if (match := ranked[entity]) is not None:
-                    matched[entity] = match
-        popularity = self._named.popularity
-        best = sorted(score, key=lambda entity: (-score[entity], -popularity[entity], entity))[:room]
-        return head + [self._hit(entity, matched.get(entity), score[entity]) for entity in best]
+            rests.append(ranked[~np.isin(ranked, named.head.entity)] if len(named.head) else ranked)
+            parts.append(weight * (_RRF + 1) / (_RRF + np.arange(1, len(rests[-1]) + 1)) / whole)
+        entities, place = np.unique(np.concatenate(rests), return_inverse=True)
+        scores = np.bincount(place, np.concatenate(parts), len(entities)).astype(np.float64, copy=False)
+        best = np.lexsort((entities, -self._named.popularity[entities], -scores))[:room]
+        # Of an entity in several tails the last one's match.
+        matches = Matched.none()
+        for tail in reversed(named.tails):
+            matches = matches.joined(tail)
+        return hits + self._hits(entities[best], matches, scores[best], named.typed)

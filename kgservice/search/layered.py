@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -125,9 +126,18 @@ class LayeredSearch:
         types: Sequence[int] = (),
         facts: Sequence[tuple[int, int]] = (),
         mode: Mode = "auto",
+        spelt: bool = False,
     ) -> Hits:
         """See `EntitySearch.search`."""
-        return self.search_many([query], k=k, language=language, types=types, facts=facts, mode=mode)[0]
+        how: dict[str, Any] = {
+            "k": k,
+            "language": language,
+            "types": types,
+            "facts": facts,
+            "mode": mode,
+            "spelt": spelt,
+        }
+        return self.search_many([query], **how)[0]
 
     def search_many(
         self,
@@ -138,9 +148,11 @@ class LayeredSearch:
         types: Sequence[int] = (),
         facts: Sequence[tuple[int, int]] = (),
         mode: Mode = "auto",
+        spelt: bool = False,
     ) -> list[Hits]:
         """See `EntitySearch.search_many`."""
-        asked = partial(self.base.search_many, queries, language=language, types=types, facts=facts, mode=mode)
+        how: dict[str, Any] = {"language": language, "types": types, "mode": mode, "spelt": spelt}
+        asked = partial(self.base.search_many, queries, facts=facts, **how)
         if all(object < self.base.graph.n for _, object in facts):
             found = _shown(asked, np.arange(len(self._erased)), self._erased, k)
         else:  # the release's own index knows nothing of what was put
@@ -149,7 +161,7 @@ class LayeredSearch:
             hidden = ids < 0
             for fact in facts:  # a segment has no statements
                 hidden = hidden | ~np.isin(ids, self._having(*fact))
-            asked = partial(segment.search.search_many, queries, language=language, types=types, mode=mode)
+            asked = partial(segment.search.search_many, queries, **how)
             more = _shown(asked, ids, hidden, k)
             found = [
                 Hits(sorted([*one, *other], key=_order)[:k], one.mode, _nearer(one.cosine, other.cosine))

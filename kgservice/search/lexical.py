@@ -1,10 +1,10 @@
 """Recall by words: a tantivy index of one document per entity.
 
 A document has the fields `name` (each folded name whole), `joined` (the same without spaces), `gram` (its runs of three
-letters), `start` (the first one, two and three letters of names), `word` (the words of all names), `begin` (the first
-letters of words), `about` (the words of the descriptions), `type`, `fact` (statements it is subject of), `place` (0 for the
-most linked entity) and `entity`. Questions about names return the most linked entities first, so that cutting a broad
-prefix at `limit` keeps what people mean.
+letters), `word` (the words of all names), `begin` (the first one, two and three letters of words), `about` (the words of the
+descriptions), `type`, `fact` (statements it is subject of), `place` (0 for the most linked entity) and `entity`. Questions about
+names return the most linked entities first, so that cutting many at `limit` keeps what people mean. Names that are or begin as a
+question is written need no index: `names.Names.span`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _MAX_START = 3
 _MAX_FUZZY_LETTERS = 32  # an automaton for two typos grows with the word
 _MAX_FUZZY_WORDS = 8
 _INDEXED = {  # whole, or split into words
-    "name": "basic", "joined": "basic", "gram": "basic", "start": "basic", "begin": "basic", "word": "freq", "about": "freq",
+    "name": "basic", "joined": "basic", "gram": "basic", "begin": "basic", "word": "freq", "about": "freq",
 }  # fmt: skip
 _GRAMS = 16  # of a question: with two typos in a name, as many remain as tell it from others
 _HEAP_BYTES = 256_000_000
@@ -94,17 +94,14 @@ class LexicalIndex:
         folder.mkdir(parents=True)
         index = tantivy.Index(_schema(), path=str(folder))
         writer = index.writer(_HEAP_BYTES, num_threads=1)
-        place = np.empty(graph.n, dtype=np.int64)
-        place[np.lexsort((np.arange(graph.n), -graph.degree))] = np.arange(graph.n)
+        place = places_by_links(graph)
         abouts = _descriptions(graph)
         types, facts = graph.types.of_entity, _facts(graph)
         for entity, folded in enumerate(names.folded()):
             document = tantivy.Document()
             document.add_unsigned("entity", entity)
             document.add_unsigned("place", int(place[entity]))
-            # What people type first begins thousands of names: one posting list instead of a walk over them all.
-            for start in _starts(folded):
-                document.add_text("start", start)
+            # What people type first begins thousands of words: one posting list instead of a walk over them all.
             for begin in _starts([word for name in folded for word in words(name)]):
                 document.add_text("begin", begin)
             for gram in _grams(name[:_MAX_NAME] for name in folded):
@@ -155,16 +152,6 @@ class LexicalIndex:
             raise DataError(
                 f"{folder} is not a search index that can be opened: {error}. Build the release anew."
             ) from error
-
-    def exact(self, key: str, within: Within, limit: int) -> Entities:
-        """The entities that have this folded name."""
-        return self._most_linked(self._term("name", key[:_MAX_NAME]), within, limit)
-
-    def beginning(self, key: str, within: Within, limit: int) -> Entities:
-        """The entities with a folded name that begins so."""
-        if len(key) <= _MAX_START:
-            return self._most_linked(self._term("start", key), within, limit)
-        return self._most_linked(self._prefix("name", key[:_MAX_NAME]), within, limit)
 
     def containing(self, words: Sequence[str], within: Within, limit: int) -> Entities:
         """The entities whose names have all these words, the last one as a beginning."""
@@ -220,10 +207,6 @@ class LexicalIndex:
     def _term(self, field: str, word: str) -> tantivy.Query:
         return self._query().term_query(self._schema, field, word, _INDEXED[field])
 
-    def _prefix(self, field: str, beginning: str) -> tantivy.Query:
-        # No typo and any ending: an automaton that needs no escaping, unlike a regular expression.
-        return self._query().fuzzy_term_query(self._schema, field, beginning, 0, True, True)
-
     def _all(self, queries: Sequence[tantivy.Query]) -> tantivy.Query:
         import tantivy
 
@@ -235,7 +218,10 @@ class LexicalIndex:
         return self._query().boolean_query([(tantivy.Occur.Should, query) for query in queries])
 
     def _unfinished(self, word: str) -> tantivy.Query:
-        return self._term("begin", word) if len(word) <= _MAX_START else self._prefix("word", word)
+        if len(word) <= _MAX_START:
+            return self._term("begin", word)
+        # No typo and any ending: an automaton that needs no escaping, unlike a regular expression.
+        return self._query().fuzzy_term_query(self._schema, "word", word, 0, True, True)
 
     def _within(self, query: tantivy.Query, within: Within) -> tantivy.Query:
         if not within:
@@ -264,6 +250,13 @@ def _schema() -> tantivy.Schema:
         tokenizer = "raw" if option == "basic" else "whitespace"
         builder.add_text_field(field, tokenizer_name=tokenizer, index_option=option)
     return builder.build()
+
+
+def places_by_links(graph: KnowledgeGraph) -> npt.NDArray[np.int32]:
+    """int32 `[n]`: the place of each entity, 0 being the most linked one, then by id."""
+    place = np.empty(graph.n, dtype=np.int32)
+    place[np.lexsort((np.arange(graph.n), -graph.degree))] = np.arange(graph.n, dtype=np.int32)
+    return place
 
 
 def _fact(relation: int, object: int) -> int:

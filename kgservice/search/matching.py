@@ -58,11 +58,21 @@ class Question:
     @cached_property
     def letters(self) -> int:
         """Letters in all words."""
-        return sum(map(len, self.words))
+        return int(self.lengths.sum())
+
+    @cached_property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """int64 `[w]`, of the words."""
+        return np.array([*map(len, self.words)])
+
+    @cached_property
+    def allowed(self) -> npt.NDArray[np.int64]:
+        """int64 `[w]`, the typos that each word may have."""
+        return np.array([*map(typos_allowed, self.words)])
 
 
 @dataclass(frozen=True)
-class Matches:
+class Answering:
     """How well each of some names answers a question.
 
     Attributes:
@@ -73,7 +83,7 @@ class Matches:
     tier: npt.NDArray[np.int64]
     closeness: npt.NDArray[np.float64]
 
-    def best(self, quality: npt.NDArray[np.int64], owner: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def best(self, quality: npt.NDArray[np.int64], owner: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
         """int64: the place of the best name of each owner that has any, first by tier, then closeness, then quality.
 
         Args:
@@ -87,7 +97,7 @@ class Matches:
         return order[first]
 
 
-def compare(question: Question, names: Sequence[str], *, typos: bool, shorter: bool = False) -> Matches:
+def compare(question: Question, names: Sequence[str], *, typos: bool, shorter: bool = False) -> Answering:
     """Match folded names.
 
     Args:
@@ -96,30 +106,28 @@ def compare(question: Question, names: Sequence[str], *, typos: bool, shorter: b
         typos: look below WORDS too.
         shorter: pass over the names that have more letters than the question, which cannot be a part of it.
     """
-    key, asked = question.key, question.words
-    tier = np.full(len(names), -1, dtype=np.int64)
+    key, tier = question.key, np.full(len(names), -1, dtype=np.int64)
     closeness = np.ones(len(names))
-    longest = len(key) + typos_allowed(key) if shorter else max(map(len, names), default=0)
-    others = []
-    for place, name in enumerate(names):
-        if len(name) > longest:
-            continue
+    places: Sequence[int] = range(len(names))
+    if shorter:
+        longest = len(key) + typos_allowed(key)
+        places = [place for place, name in enumerate(names) if len(name) <= longest]
+    first, rest = question.words[0], []
+    for place in places:
+        name = names[place]
         if name.startswith(key):
             tier[place] = Tier.EXACT if len(name) == len(key) else Tier.PREFIX
-        elif _has_words(asked, name):
+        elif first in name and _has_words(question.words, name):  # most names fail at once, without being taken apart
             tier[place] = Tier.WORDS
         else:
-            others.append(place)
-    if typos and others:
-        rest = np.array(others)
-        tier[rest], closeness[rest] = _resemble(question, [names[place] for place in others])
-    return Matches(tier, closeness)
+            rest.append(place)
+    if typos and rest:
+        tier[rest], closeness[rest] = _resemble(question, [names[place] for place in rest])
+    return Answering(tier, closeness)
 
 
 def _has_words(asked: tuple[str, ...], name: str) -> bool:
     """All but the last word are there, and of what remains one begins with the last."""
-    if asked[0] not in name:  # most names fail here, without being taken apart
-        return False
     left = words(name)
     for word in asked[:-1]:
         if word not in left:
@@ -131,24 +139,31 @@ def _has_words(asked: tuple[str, ...], name: str) -> bool:
 def _resemble(question: Question, names: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Typos word by word (anywhere in the name), or over the whole name (which allows a forgotten space).
 
-    Every question word is compared with every distinct word of the names once: O(words asked x distinct words).
+    Every question word is compared with every word of the names: O(words asked x words of names), a distance in 30 ns.
     """
-    held = [words(name) for name in names]
-    number: dict[str, int] = {}
-    flat = np.array([number.setdefault(word, len(number)) for name in held for word in name])
-    starts = np.cumsum([0, *map(len, held)])[:-1]
-    lengths = np.array([len(name) for name in names])
-    letters = lengths - np.array([name.count(" ") for name in names])
-    allowed = np.array([typos_allowed(word) for word in question.words])
-    distance = _word_typos(question.words, list(number), allowed)
-    nearest = np.minimum.reduceat(distance[:, flat], starts, axis=1)
-    found = nearest <= allowed[:, None]
-    right = np.array([len(word) for word in question.words]) @ found
-    wrong = (nearest * found).sum(axis=0)
-    asked, most = question.letters, typos_allowed(question.key)
-    furthest = len(question.key) // 2
+    asked, allowed = question.letters, question.allowed
+    joined = "\n".join(names)
+    codes = np.frombuffer(joined.encode("utf-32-le"), np.uint32)
+    ends = np.append(np.flatnonzero(codes == 10), len(codes))
+    lengths = np.diff(ends, prepend=-1) - 1
+    held = np.cumsum(codes <= 32)[ends - 1] + 1  # words up to the end of each name
+    starts = np.concatenate([[0], held[:-1]])
+    letters = lengths - (held - starts - 1)
+    most, furthest = typos_allowed(question.key), len(question.key) // 2
     whole = _distances([question.key], names, furthest)[0]
     longer = np.maximum(lengths, len(question.key))
+    nearest = np.minimum.reduceat(_distances(question.words, joined.split(), int(allowed.max())), starts, axis=1)
+    found = nearest <= allowed[:, None]
+    # The last word may be the beginning of one, which is worth looking for where it decides: all others are there, or what
+    # is there would be enough.
+    right, wrong = question.lengths @ found, (nearest * found).sum(axis=0)
+    more = right + np.where(found[-1], 0, len(question.words[-1]))
+    open = np.flatnonzero((nearest[-1] > 0) & ((more == asked) | ((letters <= asked) & (more >= _PARTIAL * asked))))
+    if len(open):
+        begun = _beginnings(question.words[-1], [names[place] for place in open.tolist()], int(allowed[-1]))
+        nearest[-1, open] = np.minimum(nearest[-1, open], begun)
+        found = nearest <= allowed[:, None]
+        right, wrong = question.lengths @ found, (nearest * found).sum(axis=0)
     alike = np.where(whole <= furthest, 1 - whole / longer, 0.0)
     share = (right - wrong) / asked
     # A part of the question must be a whole name: "eiffel tower paris" names the Eiffel Tower.
@@ -163,14 +178,17 @@ def _resemble(question: Question, names: Sequence[str]) -> tuple[npt.NDArray[np.
     return tier, np.where(fuzzy, np.maximum(closeness, 0.0), share)
 
 
-def _word_typos(asked: Sequence[str], others: Sequence[str], allowed: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """int64 `[q, w]`: the fewest typos that turn each other word into one asked; for the last one, also its beginnings."""
-    best = _distances(asked, others, int(allowed.max()))
-    last, most = asked[-1], int(allowed[-1])
+def _beginnings(last: str, names: Sequence[str], most: int) -> npt.NDArray[np.int64]:
+    """int64 `[m]`: the fewest typos that turn a beginning of a word of each name into this one; more than `most` where none."""
+    if not most:
+        return np.array([f" {last}" not in f" {name}" for name in names], dtype=np.int64)
     ends = range(max(1, len(last) - most), len(last) + most + 1)
-    beginnings = _distances([last], [other[:end] for end in ends for other in others], most)
-    best[-1] = np.minimum(best[-1], beginnings.reshape(len(ends), len(others)).min(axis=0))
-    return best
+    number: dict[str, int] = {}
+    flat = [number.setdefault(word[: ends[-1]], len(number)) for name in names for word in words(name)]
+    begun = _distances([last], [word[:end] for end in ends for word in number], most).reshape(len(ends), -1).min(axis=0)
+    counts = np.array([name.count(" ") + 1 for name in names])
+    fewest: npt.NDArray[np.int64] = np.minimum.reduceat(begun[flat], np.cumsum(counts) - counts)
+    return fewest
 
 
 def _distances(asked: Sequence[str], others: Sequence[str], most: int) -> npt.NDArray[np.int64]:

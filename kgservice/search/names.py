@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -23,6 +24,7 @@ _SCHEMA = pa.schema(
         ("language", pa.dictionary(pa.int32(), pa.large_string())),
         ("text", pa.large_string()),
         ("folded", pa.large_string()),
+        ("by_name", pa.int32()),
     ]
 )
 
@@ -31,7 +33,7 @@ _UNTAGGED = ("", "mul", "zxx")
 
 
 class Names:
-    """Rows of (owner, kind, language, text, folded), sorted by owner.
+    """Rows of (owner, kind, language, text, folded), sorted by owner; `by_name` holds their numbers by the bytes of `folded`.
 
     Args:
         batch: a record batch of the module's schema; `build` makes it.
@@ -41,6 +43,12 @@ class Names:
     def __init__(self, batch: pa.RecordBatch, n: int) -> None:
         self._batch = batch
         owner = batch.column("owner").to_numpy()
+        self.owner: npt.NDArray[np.int32] = owner
+        # Tables of former versions lack it.
+        held = "by_name" in batch.schema.names
+        self.by_name: npt.NDArray[np.int32] = (
+            batch.column("by_name") if held else _by_name(batch["folded"].to_pylist())
+        ).to_numpy()
         self._offset = np.searchsorted(owner, np.arange(n + 1)).astype(np.int64)
         self._kind: npt.NDArray[np.int8] = batch.column("kind").to_numpy()
         self._language: npt.NDArray[np.int32] = batch.column("language").indices.to_numpy()
@@ -62,12 +70,14 @@ class Names:
             rows.append((entity, int(kind), "", local_name(name)))
         rows = sorted(row for row in set(rows) if fold(row[3]))
         owner, kinds, languages, texts = zip(*rows, strict=True) if rows else ((), (), (), ())
+        folded = [fold(text) for text in texts]
         columns = [
             pa.array(owner, type=pa.int32()),
             pa.array(kinds, type=pa.int8()),
             pa.array(languages, type=pa.large_string()).dictionary_encode(),
             pa.array(texts, type=pa.large_string()),
-            pa.array([fold(text) for text in texts], type=pa.large_string()),
+            pa.array(folded, type=pa.large_string()),
+            _by_name(folded),
         ]
         return cls(pa.record_batch(columns, schema=_SCHEMA), graph.n)
 
@@ -80,6 +90,13 @@ class Names:
         for low, high in zip(self._offset[:-1].tolist(), self._offset[1:].tolist(), strict=True):
             yield list(dict.fromkeys(column.slice(low, high - low).to_pylist()))
 
+    def span(self, key: str) -> tuple[int, int, int]:
+        """Places of `by_name`: where the names that begin so begin, where those end that are so, where all end. O(log m)."""
+        asked, read = key.encode(), self._folded.bytes_at
+        low = bisect_left(self.by_name, asked, key=read)
+        high = bisect_left(self.by_name, asked + b"\xff", low, key=read)  # above all bytes of UTF-8
+        return low, bisect_left(self.by_name, asked + b"\x00", low, high, key=read), high
+
     def rows_of(self, entities: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """int64, int64: the rows of some entities, one entity after the other, and the place of its entity for each."""
         low = self._offset[entities]
@@ -90,6 +107,10 @@ class Names:
             np.arange(len(entities)), counts
         )
 
+    def lengths_of(self, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+        """int64: bytes of names as they are compared."""
+        return self._folded.lengths(rows)
+
     def folded_of(self, rows: npt.NDArray[np.int64]) -> list[str]:
         """Names as they are compared."""
         return self._folded.at(rows)
@@ -98,7 +119,7 @@ class Names:
         """Names as they are written in the graph."""
         return self._texts.at(rows)
 
-    def quality_of(self, rows: npt.NDArray[np.int64], language: str) -> npt.NDArray[np.int64]:
+    def quality_of(self, rows: npt.NDArray[np.integer], language: str) -> npt.NDArray[np.int64]:
         """int64: 2 a label in the language asked for; 1 a label in another, or an alias in this one; 0 any other alias."""
         quality: npt.NDArray[np.int64] = (self._kind[rows] == TextKind.LABEL) + self._is_asked(language)[
             self._language[rows]
@@ -138,6 +159,11 @@ class Names:
             raise DataError(f"{path} cannot be read as names: {error}. Build the release anew.") from error
 
 
+def _by_name(folded: Sequence[str]) -> pa.Int32Array:
+    """Numbers of the rows in the order of their bytes in UTF-8, which is that of code points."""
+    return pa.array(sorted(range(len(folded)), key=folded.__getitem__), type=pa.int32())
+
+
 class _Strings:
     """Random reads of a column of strings: a slice of its bytes each, a tenth of what arrow's own `take` costs for few."""
 
@@ -145,6 +171,15 @@ class _Strings:
         _, offset, data = column.buffers()
         self._offset = np.frombuffer(offset, np.int64)[column.offset : column.offset + len(column) + 1]
         self._data = memoryview(data) if data is not None else memoryview(b"")
+
+    def bytes_at(self, row: int) -> bytes:
+        """The string at `row`, in UTF-8."""
+        return bytes(self._data[self._offset[row] : self._offset[row + 1]])
+
+    def lengths(self, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+        """int64: bytes of the strings at `rows`."""
+        lengths: npt.NDArray[np.int64] = self._offset[rows + 1] - self._offset[rows]
+        return lengths
 
     def at(self, rows: npt.NDArray[np.int64]) -> list[str]:
         """The strings at `rows`."""

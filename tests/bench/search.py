@@ -23,6 +23,7 @@ from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 
 from kgservice.encoders import TextEncoder, open_encoder
 from kgservice.graph import KnowledgeGraph
@@ -47,6 +48,8 @@ def main() -> None:
     parser.add_argument("--entities", type=int, default=1_000_000)
     parser.add_argument("--encoded", type=int, default=20_000, help="texts whose vectors are real")
     parser.add_argument("--questions", type=int, default=300, help="of each kind")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes of the server")
+    parser.add_argument("--home", type=Path, help="keep what is built there, and build nothing that is there already")
     parser.add_argument("--out", type=Path, default=machine.RESULTS / "search.json")
     options = parser.parse_args()
     machine.warn_if_busy()
@@ -56,13 +59,18 @@ def main() -> None:
         "machine": machine.machine(), "code": machine.code(), "versions": machine.versions(*names),
         "task": {"entities": options.entities, "encoded": options.encoded, "questions": options.questions},
     }  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        shared = {"home": folder, "count": options.questions}
+    with tempfile.TemporaryDirectory() as passing:
+        home = options.home or Path(passing)
+        shared = {"home": str(home), "count": options.questions}
         run = lambda part, **task: machine.in_own_process("tests.bench.search", {"part": part, **task})  # noqa: E731
-        result["build"] = run("build", home=folder, entities=options.entities, encoded=options.encoded)
+        built = home / "build.json"
+        if not built.exists():
+            figures = run("build", home=str(home), entities=options.entities, encoded=options.encoded)
+            machine.write_result(built, figures)
+        result["build"] = json.loads(built.read_text())
         result["in process"] = run("process", **shared)
+        result["over HTTP"] = run("rest", **shared, workers=options.workers)
         result["peers"] = run("peers", **shared)
-        result["over HTTP"] = run("rest", **shared)
     result["bars"] = bars(result)
     machine.write_result(options.out, result)
     print(json.dumps(result["bars"], indent=1))
@@ -175,16 +183,17 @@ def beside(home: str, count: int) -> dict[str, Any]:
     return search_peers.measure(graph, asked(graph, count), Path(home), latency)
 
 
-def over_http(home: str, count: int) -> dict[str, Any]:
+def over_http(home: str, count: int, workers: int) -> dict[str, Any]:
     """`kgservice serve` and clients that keep their connections, on the same machine."""
     release = ReleaseStore(Path(home) / "releases").get()
     log = Path(home) / "serve.log"
     environment = {**os.environ, "KGSERVICE_HOME": home}
     with log.open("w") as sink:
         command = [sys.executable, "-m", "kgservice", "serve", "--port", "0", "--log-level", "warning"]
+        command += ["--workers", str(workers)]
         server = subprocess.Popen(command, env=environment, stdout=sink, stderr=sink, cwd=machine.ROOT)
     try:
-        return _served(machine.address(log, server), release, count, server.pid)
+        return {"workers": workers, **_served(machine.address(log, server), release, count, server.pid)}
     finally:
         server.terminate()
         server.wait()
@@ -217,7 +226,8 @@ def _served(address: str, release: Release, count: int, pid: int) -> dict[str, A
             [lambda at, bulk=bulk, mode=mode: _post(at, bulk, mode) for bulk in bulks],
             len(rest) / len(bulks),  # type: ignore[misc]
         )
-    result["server_peak_mib"] = machine.peak_memory_mib(pid)
+    family = [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
+    result["server_peak_mib"] = [machine.peak_memory_mib(one) for one in family]
     return result
 
 
