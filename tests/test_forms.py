@@ -197,16 +197,18 @@ def test_a_damaged_release_is_not_served(own_store: ReleaseStore, caplog: pytest
     assert "weights.safetensors" in caplog.text
 
 
-def test_twenty_swaps_under_load_fail_no_request(own_store: ReleaseStore) -> None:
+def test_twenty_swaps_under_load_fail_no_request(family_engine: Engine, tmp_path: Path) -> None:
     """Every answer is whole, and of a release that was current."""
-    ids = [str(own_store.current_id()), sibling(own_store, "second")]
-    with TestClient(open_app(ServerSettings(home=own_store.folder.parent))) as client:
+    store = ReleaseStore(shutil.copytree(family_engine.release.folder.parent, tmp_path / "releases"))
+    ids = [str(store.current_id()), sibling(store, "second")]
+    asked = {"subject": "https://example.org/child0", "relation": "https://example.org/parent", "k": 3}
+    with TestClient(open_app(ServerSettings(home=tmp_path))) as client:
         stop = threading.Event()
 
         def ask() -> set[tuple[int, str]]:
             seen = set()
             while not stop.is_set():
-                answer = client.post("/v1/complete", json=LANGUAGE)
+                answer = client.post("/v1/complete", json=asked)
                 seen.add((answer.status_code, answer.json().get("release", answer.text)))
             return seen
 
