@@ -62,7 +62,9 @@ class Question:
     @property
     def described(self) -> Described | None:
         """The entity that is described, where one is."""
-        return next((part for part in (self.subject, self.object) if isinstance(part, Described)), None)
+        if isinstance(self.subject, Described):
+            return self.subject
+        return self.object if isinstance(self.object, Described) else None
 
     @property
     def slot(self) -> Slot:
@@ -71,8 +73,10 @@ class Question:
         Raises:
             InvalidQuestion: none is, or more than one.
         """
-        missing = [slot for slot in (Slot.SUBJECT, Slot.RELATION, Slot.OBJECT) if not getattr(self, slot.value)]
-        missing += [Slot.QUALIFIER for pair in self.qualifiers if not pair.value]
+        parts = (Slot.SUBJECT, self.subject), (Slot.RELATION, self.relation), (Slot.OBJECT, self.object)
+        missing = [slot for slot, part in parts if not part]
+        if self.qualifiers:
+            missing += [Slot.QUALIFIER for pair in self.qualifiers if not pair.value]
         if len(missing) != 1:
             found = "none is" if not missing else " and ".join(missing) + " are"
             raise InvalidQuestion(

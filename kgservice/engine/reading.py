@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,15 +57,16 @@ class Reading:
         def column(part: Slot, names: Names) -> npt.NDArray[np.int32]:
             if part is slot:
                 return np.full(len(questions), -1, np.int32)
-            return np.array([names.resolve(getattr(question, part.value)) for question in questions], np.int32)
+            return np.array([names.resolve(name) for name in map(attrgetter(part.value), questions)], np.int32)
 
         subject, relation = column(Slot.SUBJECT, self.entities), column(Slot.RELATION, self.relations)
         if slot in (Slot.SUBJECT, Slot.QUALIFIER):
             self._must_link(relation)
-        relations, values, numbers = self._pairs([question.given for question in questions])
-        asked = [self._qualifier(question.asked) if question.asked else -1 for question in questions]
-        object = column(Slot.OBJECT, self.entities)
-        return QueryBatch(slot, subject, relation, object, relations, values, numbers, np.array(asked, np.int32))
+        beside: tuple[Any, ...] = ()
+        if any(question.qualifiers for question in questions):
+            asked = [self._qualifier(question.asked) if question.asked else -1 for question in questions]
+            beside = *self._pairs([question.given for question in questions]), np.array(asked, np.int32)
+        return QueryBatch(slot, subject, relation, column(Slot.OBJECT, self.entities), *beside)
 
     def statements(self, statements: Sequence[Statement]) -> QueryBatch:
         """Whole statements, in their order, as questions for their objects.

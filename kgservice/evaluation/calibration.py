@@ -70,6 +70,8 @@ class Calibration:
         values = values.reshape(-1, len(self.columns))
         of = np.broadcast_to(np.asarray(relation), shape).reshape(-1)
         finite = np.isfinite(values).all(axis=1)
+        if finite.all():
+            return self.map.probability(values, of).reshape(shape)
         found = np.zeros(len(values))
         found[finite] = self.map.probability(values[finite], of[finite])
         return found.reshape(shape)

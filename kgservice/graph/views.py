@@ -62,6 +62,8 @@ class Views:
 
     def pairs(self, batch: QueryBatch, language: str) -> list[list[QualifierView]]:
         """The qualifiers of each question, and the one that it asks for."""
+        if not len(batch.qualifier_value.values) and batch.slot is not Slot.QUALIFIER:
+            return [[] for _ in range(len(batch))]
         asked = self.relations(np.maximum(batch.asked, 0), language) if batch.slot is Slot.QUALIFIER else None
         relations = self.relations(batch.qualifier_relation.values, language)
         values = batch.qualifier_value.values
@@ -94,7 +96,7 @@ class Views:
         return self._remembered(self._shown, "relation", ids, language, describe, lambda named: named)
 
     def begun(self, relations: bool, ids: npt.NDArray[np.int32], language: str) -> list[bytes]:
-        """How the JSON objects of described entities, or relations, begin: id, label and description, without the last brace."""
+        """How the JSON objects of described entities, or relations, begin, up to their score, behind the end of one before."""
         return self._remembered(self._begun, "relation" if relations else "entity", ids, language, True, _begin)
 
     def _remembered(
@@ -201,4 +203,4 @@ def _named(names: Names, texts: Texts, ids: npt.NDArray[np.int32], language: str
 
 
 def _begin(named: Named) -> bytes:
-    return orjson.dumps(named)[:-1]
+    return b'},%b,"score":' % orjson.dumps(named)[:-1]

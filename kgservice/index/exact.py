@@ -72,7 +72,9 @@ class ExactIndex:
         with torch.inference_mode():
             for start in range(0, len(vectors), TOGETHER):
                 some = slice(start, start + TOGETHER)
-                hidden = None if exclude is None else exclude.take(np.arange(len(vectors))[some])
+                hidden = exclude
+                if exclude is not None and len(vectors) > TOGETHER:
+                    hidden = exclude.take(np.arange(len(vectors))[some])
                 found[some], scores[some] = self._best(vectors[some], candidates, k, hidden, barred, ids)
         return found, scores
 

@@ -75,10 +75,12 @@ class Rounded:
         """
         rounded = vectors.to(self.dtype)
         near = rounded.double()
-        asked, error, length = (part.norm(dim=1) for part in (vectors.double(), vectors.double() - near, near))
+        length = near.norm(dim=1)
         terms = vectors.shape[1] + 4
-        doubt = asked * self.loss + error * self.length
-        doubt += terms * UNIT * (length * self.length + self.offset)
+        doubt = terms * UNIT * (length * self.length + self.offset)
+        if self.dtype != vectors.dtype or self.loss:
+            exact = vectors.double()
+            doubt += exact.norm(dim=1) * self.loss + (exact - near).norm(dim=1) * self.length
         doubt = doubt * 1.001 + terms * 2.0**-120 * (1 + length + self.length)
         highest = length * self.length + self.offset
         doubt[~(highest < 1e38)] = torch.inf

@@ -53,7 +53,8 @@ class Survivors:
         Returns:
             scores float32 and places int32 `[b, k]`, padded with −inf and −1; those of questions that are `lost` mean nothing.
         """
-        places = self._places[np.arange(self._places.shape[1]) < self._count[:, None]]
+        most = int(self._count.max(initial=0))
+        places = self._places[:, :most][np.arange(most) < self._count[:, None]]
         return best_of(queries, rows, places, np.concatenate([[0], np.cumsum(self._count)]), self._k, metric)
 
 

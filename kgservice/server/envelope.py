@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
-import secrets
 import time
 
 import anyio
@@ -55,7 +55,7 @@ class Envelope:
             return
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"").decode("latin-1")
-        request_id = given if _ACCEPTABLE_ID.fullmatch(given) else secrets.token_hex(16)
+        request_id = given if _ACCEPTABLE_ID.fullmatch(given) else os.urandom(16).hex()
         scope = {**scope, "state": {**scope.get("state", {}), "request_id": request_id}}
         method, started, status = scope["method"], time.perf_counter(), 0
         if method == "HEAD":  # everything that answers GET answers HEAD
@@ -93,7 +93,7 @@ class Envelope:
         finally:
             took_s = time.perf_counter() - started
             path = getattr(scope.get("route"), "path", "-")  # the template: no query text, no names of entities
-            self._metrics.requests.labels(method if method in _METHODS else "-", path, status).observe(took_s)
+            self._metrics.request(method if method in _METHODS else "-", path, status).observe(took_s)
             if logger.isEnabledFor(logging.INFO):
                 ms = round(took_s * 1e3, 1)
                 fields = {"method": method, "route": path, "status": status, "ms": ms, "request_id": request_id}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -27,6 +28,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self.request = lru_cache(1024)(self.requests.labels)  # on the way of every request
         self.stages = Histogram(
             "kgservice_stage_seconds",
             "Parts of a request: wait for a thread, answer, which is the model's and the index's work and the writing of JSON.",
