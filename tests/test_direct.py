@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 from hypothesis import example, given, settings
@@ -125,6 +126,27 @@ def test_it_counts_as_the_route(client: TestClient) -> None:
     for how in (JSON, ROUTED):
         assert client.post("/v1/complete", content=body, headers=how).status_code == 200
     assert counted() == before + 2
+
+
+def test_questions_answered_together_are_answered_as_alone(engine: Engine) -> None:
+    asked = [
+        Question("world:France", "world:borders"),
+        Question(relation="world:currency", object="world:Euro"),
+        Question("world:France", None, "world:Spain"),
+        Question(relation="world:memberOf", object="world:European_Union"),
+        Question("world:Peru", "world:currency", qualifiers=(Pair("world:startTime", "1960"),)),
+        Question("world:Croatia", "world:memberOf", "world:European_Union", (Pair("world:startDecade"),)),
+    ]
+    for model in (None, "hyperformer"):
+        some = asked if model is None else [one for one in asked if one.relation]
+        for exclude_known in (False, True):
+            together = engine.complete(some, model=model, exclude_known=exclude_known)
+            alone = [engine.complete([one], model=model, exclude_known=exclude_known)[0] for one in some]
+            for one, other in zip(together, alone, strict=True):
+                assert [found.id for found in one.candidates] == [found.id for found in other.candidates]
+                assert [found.known for found in one.candidates] == [found.known for found in other.candidates]
+                scores = [[found.score for found in answer.candidates] for answer in (one, other)]
+                assert np.allclose(*scores, rtol=1e-4, atol=1e-4)
 
 
 def test_answers_are_written_as_their_dataclasses(engine: Engine) -> None:

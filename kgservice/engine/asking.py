@@ -93,6 +93,8 @@ class Asking:
         for slot, places in told.items():
             asked = [questions[place] for place in places]
             yield places, self._described(slot, asked, wanted, model)
+        # Questions for subjects and those for objects are two batches, which a model answers with one search.
+        parts: dict[str, tuple[ServedModel, list[list[int]], list[QueryBatch]]] = {}
         for (slot, qualified), places in kinds.items():
             if slot is Slot.RELATION and (types or filters):
                 raise InvalidQuestion("types and filters restrict entities; a question for a relation takes none")
@@ -110,12 +112,15 @@ class Asking:
                 for number in np.unique(numeric[asking]).tolist():
                     rows = asking[numeric[asking] == number]
                     part = batch if len(rows) == len(batch) else batch.take(rows)
-                    filled = (
-                        self._completion.numbers(served, part, bool(types or filters), language)
-                        if number
-                        else self._completion.candidates(served, part, wanted)
-                    )
-                    yield [places[row] for row in rows.tolist()], filled
+                    those = [places[row] for row in rows.tolist()]
+                    if number:
+                        yield those, self._completion.numbers(served, part, bool(types or filters), language)
+                    else:
+                        _, asked_at, batches = parts.setdefault(served.name, (served, [], []))
+                        asked_at.append(those)
+                        batches.append(part)
+        for served, asked_at, batches in parts.values():
+            yield from zip(asked_at, self._completion.candidates(served, batches, wanted), strict=True)
 
     def judged(
         self, statements: Sequence[tuple[str, str, str] | Statement], model: str | None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from kgservice.answers import (
     Answer,
@@ -42,8 +43,10 @@ class Asked:
 
     Attributes:
         slot: what is missing.
-        count: questions.
+        wanted: which candidates are.
+        vectors: float32 `[b, d]`, the model's of them.
         search: the best candidates of each, see `Searcher.search`.
+        width: how many of them are looked at.
         exact: whether all entities were looked at.
         by: int32 `[b]`, the relation that calibrates each.
         known, loops: ragged `[b]`, what the graph states already, and the entity itself.
@@ -51,14 +54,21 @@ class Asked:
     """
 
     slot: Slot
-    count: int
+    wanted: Wanted
+    vectors: Tensor
     search: Search
+    width: int
     exact: bool
     by: npt.NDArray[np.int32]
     known: Ragged
     loops: Ragged
     echo: Sequence[Echo]
     pairs: Sequence[list[QualifierView]]
+
+    @cached_property
+    def hidden(self) -> Ragged:
+        """Ragged `[b]`: what is no new answer."""
+        return self.known.union(self.loops)
 
 
 class Completion:
@@ -73,25 +83,49 @@ class Completion:
     def __init__(self, graph: KnowledgeGraph, views: Views, release: str) -> None:
         self.graph, self.views, self.release = graph, views, release
 
-    def candidates(self, served: ServedModel, batch: QueryBatch, wanted: Wanted) -> Filled:
+    def candidates(self, served: ServedModel, batches: Sequence[QueryBatch], wanted: Wanted) -> list[Filled]:
         """The best entities or relations for the hole of each question.
 
         Args:
             served: the model asked.
-            batch: questions for the same part.
+            batches: of questions for the same part each.
             wanted: how many, and which.
+
+        Returns:
+            The candidates of each batch.
         """
+        parts = [self._asked(served, batch, wanted) for batch in batches]
+        found: Iterable[Found]
+        if len(parts) > 1 and served.scorer.second is None and all(part.slot is not Slot.RELATION for part in parts):
+            # One product for all: that of half as many rows takes more than half as long.
+            vectors = torch.cat([part.vectors for part in parts])
+            hidden = Ragged.joined([part.hidden for part in parts])
+            ids, scores = served.index.search(vectors, max(part.width for part in parts), hidden, wanted.allow)
+            ends = np.cumsum([len(part.vectors) for part in parts])[:-1]
+            found = zip(np.split(ids, ends), np.split(scores, ends), strict=True)
+        else:
+            found = (part.search(part.width, part.hidden, part.wanted.allow) for part in parts)
+        return [self._filled(served, part, one) for part, one in zip(parts, found, strict=True)]
+
+    def _asked(self, served: ServedModel, batch: QueryBatch, wanted: Wanted) -> Asked:
+        """Questions by name."""
         graph, slot, language = self.graph, batch.slot, wanted.language
-        if slot is Slot.RELATION:
-            wanted = replace(wanted, allow=graph.linking)
         with torch.inference_mode():
             vectors = served.scorer.query_vectors(batch)
-        echo, pairs = self.views.echo(batch, language), self.views.pairs(batch, language)
-        by = batch.asked if slot is Slot.QUALIFIER else batch.relation
         index = served.relation_index if slot is Slot.RELATION else served.index
-        search = partial(seek, served.scorer, index, batch, vectors)
-        asked = Asked(slot, len(batch), search, index.exact, by, graph.stated(batch), graph.loops(batch), echo, pairs)
-        return self._filled(served, asked, wanted)
+        return Asked(
+            slot,
+            replace(wanted, allow=graph.linking) if slot is Slot.RELATION else wanted,
+            vectors,
+            partial(seek, served.scorer, index, batch, vectors),
+            _width(served, slot, wanted.k),
+            index.exact,
+            batch.asked if slot is Slot.QUALIFIER else batch.relation,
+            graph.stated(batch),
+            graph.loops(batch),
+            self.views.echo(batch, language),
+            self.views.pairs(batch, language),
+        )
 
     def described(
         self,
@@ -135,17 +169,16 @@ class Completion:
         relations = self.views.relations(relation, wanted.language)
         ends = [(one, None) if slot is Slot.OBJECT else (None, one) for one in named]
         echo = [(subject, how, object) for (subject, object), how in zip(ends, relations, strict=True)]
+        wanted = replace(wanted, exclude_known=True)  # nothing is
         nothing = Ragged.empty(len(texts))
-        search, exact = partial(served.index.search, vectors), served.index.exact
-        asked = Asked(slot, len(texts), search, exact, relation, nothing, nothing, echo, [[] for _ in texts])
-        return self._filled(served, asked, replace(wanted, exclude_known=True))  # nothing is
+        search, exact, width = partial(served.index.search, vectors), served.index.exact, _width(served, slot, wanted.k)
+        pairs: list[list[QualifierView]] = [[] for _ in texts]
+        asked = Asked(slot, wanted, vectors, search, width, exact, relation, nothing, nothing, echo, pairs)
+        return self._filled(served, asked, search(width, None, wanted.allow))
 
-    def _filled(self, served: ServedModel, asked: Asked, wanted: Wanted) -> Filled:
-        slot, known, loops, k, allow = asked.slot, asked.known, asked.loops, wanted.k, wanted.allow
+    def _filled(self, served: ServedModel, asked: Asked, found: Found) -> Filled:
+        (ids, scores), slot, wanted, k = found, asked.slot, asked.wanted, asked.wanted.k
         calibration = served.calibrations.get(slot.value)
-        # A probability is read off a candidate's share among the `width` best unknown ones: see calibration.
-        width = max(k, served.settings.calibration.width) if calibration else k
-        ids, scores = asked.search(width, known.union(loops), allow)
         probability: npt.NDArray[np.float64] | None = None
         if calibration:
             share = completion_feature(scores[:, : served.settings.calibration.width])[:, :k]  # no more are shown
@@ -155,7 +188,7 @@ class Completion:
                 probability = np.pad(probability, ((0, 0), (0, missing)), constant_values=0.0)
         is_known = np.zeros(ids.shape, dtype=bool)
         if not wanted.exclude_known:
-            ids, scores, probability, is_known = _with_known(asked.search, known, loops, allow, k, probability)
+            ids, scores, probability, is_known = _with_known(asked, probability)
         ids, relations = ids[:, :k], slot is Slot.RELATION
         return Filled(
             self.release,
@@ -243,19 +276,19 @@ class Completion:
         ]
 
 
+def _width(served: ServedModel, slot: Slot, k: int) -> int:
+    """How many are looked at: a probability is read off a candidate's share among the best unknown ones, see calibration."""
+    return max(k, served.settings.calibration.width) if slot.value in served.calibrations else k
+
+
 def _with_known(
-    search: Search,
-    known: Ragged,
-    loops: Ragged,
-    allow: npt.NDArray[np.bool_] | None,
-    k: int,
-    probability: npt.NDArray[np.float64] | None,
+    asked: Asked, probability: npt.NDArray[np.float64] | None
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32], npt.NDArray[np.float64] | None, npt.NDArray[np.bool_]]:
     """The best k of known and unknown together; unknown ones keep their probability."""
-    every, all_scores = search(k, loops, allow)
+    every, all_scores = asked.search(asked.wanted.k, asked.loops, asked.wanted.allow)
     stride = np.int64(1) << 32
     row = np.arange(len(every), dtype=np.int64)[:, None] * stride
-    is_known = np.isin(row + every, known.rows() * stride + known.values)
+    is_known = np.isin(row + every, asked.known.rows() * stride + asked.known.values)
     if probability is None:
         return every, all_scores, None, is_known
     # Unknown ones keep their order, so the j-th unknown of a row is the j-th of the unknown search.
