@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,12 @@ from starlette.testclient import TestClient
 
 from kgservice.answers import Described, Pair, Question
 from kgservice.engine import Engine
+from kgservice.engine.filled import TABLE
 from kgservice.release import ReleaseStore
 from kgservice.server.app import open_app
 from kgservice.server.bodies import CompleteBody, CompleteMany
 from kgservice.server.direct import plain
+from kgservice.server.lines import ARROW, NDJSON
 from kgservice.server.settings import ServerSettings
 
 JSON = {"Content-Type": "application/json"}
@@ -116,6 +119,38 @@ def test_it_answers_as_the_route(client: TestClient, body: dict[str, Any]) -> No
     assert direct.headers["content-type"] == routed.headers["content-type"]
 
 
+@pytest.mark.parametrize("form", [NDJSON, ARROW])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {
+            "questions": [
+                {"subject": "world:France", "relation": "world:borders"},
+                {"relation": "world:currency", "object": "world:Euro"},
+            ]
+        },
+        {
+            "questions": [
+                {"subject": "world:Czechoslovakia", "relation": "world:population"},
+                {"subject": "world:France", "object": "world:Peru"},
+            ],
+            "exclude_known": False,
+        },
+        {"questions": [{"subject": "world:France"}]},
+        {"subject": "world:France", "relation": "world:borders"},
+    ],
+)
+def test_other_forms_are_those_of_the_route(client: TestClient, body: dict[str, Any], form: str) -> None:
+    direct, routed = (
+        client.post("/v1/complete", content=orjson.dumps(body), headers={**how, "Accept": form})
+        for how in (JSON, ROUTED)
+    )
+    assert direct.status_code == routed.status_code
+    assert direct.headers["content-type"] == routed.headers["content-type"]
+    if direct.status_code == 200:
+        assert direct.content == routed.content
+
+
 def test_it_counts_as_the_route(client: TestClient) -> None:
     def counted() -> float:
         line = 'kgservice_request_seconds_count{method="POST",route="/v1/complete",status="200"} '
@@ -126,6 +161,26 @@ def test_it_counts_as_the_route(client: TestClient) -> None:
     for how in (JSON, ROUTED):
         assert client.post("/v1/complete", content=body, headers=how).status_code == 200
     assert counted() == before + 2
+
+
+def test_a_table_is_of_the_answers(engine: Engine) -> None:
+    asked = [
+        Question("world:France", "world:borders"),
+        Question("world:Czechoslovakia", "world:population"),
+        Question(relation="world:currency", object="world:Euro"),
+        Question("world:France", None, "world:Spain"),
+        Question("world:Peru", "world:borders"),
+        Question(Described("Newport-on-Sea", "city in France"), "world:country"),
+    ]
+    for how in ({}, {"exclude_known": False, "k": 300}, {"language": "fr", "k": 1}):
+        rows = engine.complete_table(asked, **how).to_pylist()  # type: ignore[arg-type]
+        answers = engine.complete(asked, **how)  # type: ignore[arg-type]
+        assert rows == [
+            {"question": place, **asdict(one), "model": answer.model, "release": answer.release}
+            for place, answer in enumerate(answers)
+            for one in answer.candidates
+        ]
+    assert engine.complete_table([]).schema == engine.complete_table(asked).schema == TABLE
 
 
 def test_questions_answered_together_are_answered_as_alone(engine: Engine) -> None:

@@ -112,6 +112,11 @@ def test_many_answers_as_lines_and_as_a_table(client: TestClient) -> None:
     rows = table.to_pylist()
     assert [row["id"] for row in rows] == [one["id"] for answer in whole for one in answer["candidates"]]
     assert [row["question"] for row in rows] == [0] * 10 + [1] * 10
+    shown = ("id", "label", "description", "score", "probability", "rank", "known", "uncertainty")
+    assert [[row[name] for name in shown] for row in rows] == [
+        [one[name] for name in shown] for answer in whole for one in answer["candidates"]
+    ]
+    assert {(row["model"], row["release"]) for row in rows} == {(whole[0]["model"], whole[0]["release"])}
     verdicts = client.post("/v1/classify", json={"statements": [BORDERS]}, headers={"Accept": ARROW}).content
     assert pa.ipc.open_stream(verdicts).read_all().to_pylist()[0]["known"] is True
     found = client.post("/v1/search", json={"queries": ["France"]}, headers={"Accept": ARROW}).content

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Unpack
 
 import numpy as np
+import pyarrow as pa
 
 from kgservice.answers import MAX_STATEMENTS, Answer, Described, Question, Statement, Verdict
 from kgservice.answers.entities import EntityMap, EntityPage, LikeAnswer, RelationSummary, TypesAnswer
@@ -22,6 +23,7 @@ from kgservice.answers.records import EntityRecord
 from kgservice.engine import canaries
 from kgservice.engine.adding import AddedEntities, canonical
 from kgservice.engine.asking import Asking
+from kgservice.engine.filled import in_order, stacked
 from kgservice.engine.finding import Finding, Sought
 from kgservice.engine.judging import Judging
 from kgservice.engine.likeness import alike
@@ -194,17 +196,18 @@ class Engine:
                 that models cannot answer together.
             UnknownName: an entity, relation, type or model that the release does not hold.
         """
-        found: dict[int, Answer] = {}
-        for places, filled in self._asking.complete(questions, **options):
-            found.update(zip(places, filled.answers(), strict=True))
-        return [found[place] for place in range(len(questions))]
+        return in_order((places, some.answers()) for places, some in self._asking.complete(questions, **options))
 
     def complete_written(self, questions: Sequence[Question], **options: Unpack[CompleteOptions]) -> list[bytes]:
         """The answers of `complete`, each as JSON: for servers, that make no dataclasses to write them."""
-        found: dict[int, bytes] = {}
-        for places, filled in self._asking.complete(questions, **options):
-            found.update(zip(places, filled.written(), strict=True))
-        return [found[place] for place in range(len(questions))]
+        return in_order((places, some.written()) for places, some in self._asking.complete(questions, **options))
+
+    def complete_table(
+        self, questions: Sequence[Question], first: int = 0, **options: Unpack[CompleteOptions]
+    ) -> pa.Table:
+        """The candidates of `complete` as rows of `engine.filled.TABLE`, question by question, the first called `first`."""
+        parts = self._asking.complete(questions, **options)
+        return stacked([some.table([first + place for place in places]) for places, some in parts])
 
     def classify(
         self,
@@ -221,11 +224,9 @@ class Engine:
             language: of labels.
         """
         asked, parts = self._asking.judged(statements, model)
-        verdicts: dict[int, Verdict] = {}
-        for served, rows in parts:
-            filled = self._judging.verdicts(served, asked.take(rows), language)
-            verdicts.update(zip(rows.tolist(), filled, strict=True))
-        return [verdicts[place] for place in range(len(asked))]
+        return in_order(
+            (rows.tolist(), self._judging.verdicts(served, asked.take(rows), language)) for served, rows in parts
+        )
 
     def explain(
         self,

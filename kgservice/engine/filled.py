@@ -1,4 +1,5 @@
-"""Answers of one model to many questions, in columns: as the dataclasses that people program with, or written at once as JSON.
+"""Answers of one model to many questions, in columns: as the dataclasses that people program with, written at once as JSON, or
+as a table.
 
 A server writes answers and reads none: to make ten dataclasses a question and then look into each costs more than to find them.
 """
@@ -6,17 +7,33 @@ A server writes answers and reads none: to make ten dataclasses a question and t
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import repeat
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import orjson
+import pyarrow as pa
 
 from kgservice.answers import MAX_K, Answer, Candidate, Named, QualifierView
 from kgservice.graph.views import Views
 
+TABLE = pa.schema(
+    [
+        ("question", pa.int64()),
+        *((name, pa.string()) for name in ("id", "label", "description")),
+        ("score", pa.float64()),
+        ("probability", pa.float64()),
+        ("rank", pa.int64()),
+        ("known", pa.bool_()),
+        ("uncertainty", pa.float64()),
+        *((name, pa.string()) for name in ("model", "release")),
+    ]
+)
+"""A row for each candidate: the place of its question, the fields of `Candidate`, and who answered."""
+
+One = TypeVar("One")
 Echo = tuple[Named | None, Named | None, Named | None]
 
 
@@ -48,6 +65,22 @@ class Answers(Protocol):
         """Each as JSON, the same as `orjson.dumps` of its dataclass."""
         ...
 
+    def table(self, places: Sequence[int]) -> pa.Table:
+        """The candidates as rows of `TABLE`; `places` are what it calls the questions."""
+        ...
+
+
+def in_order(parts: Iterable[tuple[Sequence[int], Sequence[One]]]) -> list[One]:
+    """What stands at all places, of parts that name theirs."""
+    found = {place: one for places, ones in parts for place, one in zip(places, ones, strict=True)}
+    return [found[place] for place in range(len(found))]
+
+
+def stacked(tables: Sequence[pa.Table]) -> pa.Table:
+    """The rows of some tables, question by question."""
+    table = pa.concat_tables(tables) if tables else TABLE.empty_table()
+    return table if len(tables) < 2 else table.take(np.argsort(table["question"].to_numpy(), kind="stable"))
+
 
 @dataclass(frozen=True)
 class Made:
@@ -62,6 +95,15 @@ class Made:
     def written(self) -> list[bytes]:
         """See `Answers.written`."""
         return list(map(orjson.dumps, self.made))
+
+    def table(self, places: Sequence[int]) -> pa.Table:
+        """See `Answers.table`."""
+        rows = [
+            {"question": place, **asdict(one), "model": answer.model, "release": answer.release}
+            for place, answer in zip(places, self.made, strict=True)
+            for one in answer.candidates
+        ]
+        return pa.Table.from_pylist(rows, schema=TABLE)
 
 
 @dataclass(frozen=True)
@@ -138,6 +180,27 @@ class Filled:
             for echo, pairs, first, last in self._rows(found)
         ]
 
+    def table(self, places: Sequence[int]) -> pa.Table:
+        """See `Answers.table`."""
+        found = self.ids >= 0
+        ids, place = np.unique(self.ids[found], return_inverse=True)
+        name_of = self.views.relations if self.relations else self.views.entities
+        named, count = name_of(ids, self.language, describe=True), len(place)
+        texts = ([one.id for one in named], [one.label for one in named], [one.description for one in named])
+        return pa.table(
+            [
+                np.asarray(places, np.int64)[np.nonzero(found)[0]],
+                *(pa.array(text, pa.string()).take(pa.array(place)) for text in texts),
+                self.scores[found].astype(np.float64),
+                self._column(self.probability, self.known, found),
+                self._ranks(found),
+                self.known[found],
+                self._column(self.uncertainty, None, found),
+                *(pa.repeat(name, count) for name in (self.model, self.release)),
+            ],
+            schema=TABLE,
+        )
+
     def _rows(self, found: npt.NDArray[np.bool_]) -> Iterable[tuple[Echo, list[QualifierView], int, int]]:
         """Each question, and where its candidates begin and end among all."""
         ends = np.cumsum(found.sum(axis=1)).tolist()
@@ -156,6 +219,16 @@ class Filled:
             return repeat(None)
         none = np.isnan(column) if hidden is None else hidden
         return np.where(none, None, column.astype(np.float64))[found].tolist()  # type: ignore[no-any-return, call-overload]
+
+    @staticmethod
+    def _column(
+        column: npt.NDArray[np.floating] | None, hidden: npt.NDArray[np.bool_] | None, found: npt.NDArray[np.bool_]
+    ) -> pa.Array:
+        """The same as a column of a table."""
+        if column is None:
+            return pa.nulls(int(found.sum()), pa.float64())
+        none = np.isnan(column) if hidden is None else hidden
+        return pa.array(column[found].astype(np.float64), mask=none[found])
 
     @staticmethod
     def _written(

@@ -14,7 +14,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import pyarrow as pa
+
 from kgservice.answers import Question
+from kgservice.answers.options import CompleteOptions
 from kgservice.engine import Engine
 from kgservice.errors import KGServiceError
 from kgservice.server.work import Workers
@@ -38,16 +41,23 @@ class Terms:
 
     def ask(self, questions: Sequence[Question]) -> list[bytes]:
         """The answers, each as JSON."""
-        return self.engine.complete_written(
-            questions,
-            k=self.k,
-            types=self.types,
-            filters=self.filters,
-            exclude_known=self.exclude_known,
-            model=self.model,
-            fuse=self.fuse,
-            language=self.language,
-        )
+        return self.engine.complete_written(questions, **self._options)
+
+    def table(self, questions: Sequence[Question], first: int = 0) -> pa.Table:
+        """The candidates as a table that calls the questions `first` and on."""
+        return self.engine.complete_table(questions, first, **self._options)
+
+    @property
+    def _options(self) -> CompleteOptions:
+        return {
+            "k": self.k,
+            "types": self.types,
+            "filters": self.filters,
+            "exclude_known": self.exclude_known,
+            "model": self.model,
+            "fuse": self.fuse,
+            "language": self.language,
+        }
 
 
 @dataclass

@@ -6,7 +6,6 @@ a request, goes on to the route, which explains it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Annotated
 
 import msgspec
@@ -18,11 +17,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from kgservice.answers import MAX_K, Question
 from kgservice.errors import KGServiceError
 from kgservice.server.batching import Terms
+from kgservice.server.lines import ARROW, NDJSON, completed
 from kgservice.server.problems import RequestProblem, on_http_exception, request_id_of, respond_error
 from kgservice.server.service import Service
 
 PATH = "/v1/complete"
-_ANY = frozenset({b"*/*", b"application/json"})
+_FORMS = {b"*/*": None, b"application/json": None, NDJSON.encode(): NDJSON, ARROW.encode(): ARROW}
 
 Word = Annotated[str, Meta(min_length=1, max_length=2048)]
 
@@ -76,19 +76,21 @@ class Direct:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or hand it on."""
-        if scope["type"] != "http" or scope["path"] != PATH or not _usual(scope):
+        accept = _accepted(scope) if scope["type"] == "http" and scope["path"] == PATH else None
+        if accept not in _FORMS:
             await self.app(scope, receive, send)
             return
         messages = [await receive()]
         while messages[-1].get("more_body"):
             messages.append(await receive())
         asked = plain(b"".join([message.get("body", b"") for message in messages]))
-        if asked is None:
+        form = _FORMS[accept]
+        if asked is None or (form and asked.questions is UNSET):
             await self.app(scope, _replayed(messages, receive), send)
             return
         scope["route"] = self._route
         try:
-            content = await self._answer(asked)
+            content = await self._answer(asked, form)
         except (KGServiceError, RequestProblem) as error:
             request = Request(scope)
             response = (
@@ -98,36 +100,31 @@ class Direct:
             )
             await response(scope, receive, send)
             return
-        headers = [(b"content-length", b"%d" % len(content)), (b"content-type", b"application/json")]
+        headers = [(b"content-length", b"%d" % len(content)), (b"content-type", (form or "application/json").encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
 
-    async def _answer(self, asked: PlainBody) -> bytes:
+    async def _answer(self, asked: PlainBody, form: str | None) -> bytes:
         service = self._service
         terms = Terms(service.engine, asked.k, (), (), asked.exclude_known, asked.model, asked.fuse, asked.language)
         if isinstance(asked.questions, list):
             questions = [Question(one.subject, one.relation, one.object) for one in asked.questions]
             service.check_size("questions", len(questions), asked.k)
-            return await service.workers.run(lambda: together(terms.ask(questions)))
+            return await completed(service, terms, questions, form)
         service.check_size("questions", 1, asked.k)
         parts = (None if part is UNSET else part for part in (asked.subject, asked.relation, asked.object))
         return await service.batches.ask(terms, Question(*parts))  # type: ignore[arg-type]
 
 
-def together(answers: Iterable[bytes]) -> bytes:
-    """Written answers as one document."""
-    return b'{"answers":[%b]}' % b",".join(answers)
-
-
-def _usual(scope: Scope) -> bool:
-    """Whether JSON is sent, and nothing else is asked for."""
+def _accepted(scope: Scope) -> bytes | None:
+    """What a client takes, where it sends JSON."""
     media, accept = b"", b"*/*"
     for name, value in scope["headers"]:
         if name == b"content-type":
             media = value
         elif name == b"accept":
             accept = value
-    return scope["method"] == "POST" and media == b"application/json" and accept in _ANY
+    return accept if scope["method"] == "POST" and media == b"application/json" else None
 
 
 def _replayed(messages: list[Message], receive: Receive) -> Receive:

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import orjson
+import pyarrow as pa
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import TypeAdapter, ValidationError
 
+from kgservice.answers import Question
 from kgservice.engine import Engine
 from kgservice.errors import KGServiceError
 from kgservice.server import problems
+from kgservice.server.batching import Terms
 from kgservice.server.problems import RequestProblem
 from kgservice.server.service import Service, service_of
 
@@ -39,14 +43,12 @@ class Lines(Generic[Body]):
         ask: answers lines that have the same terms, in their order.
         terms: what lines must share to be answered together; hashable.
         width: candidates that a line asks for.
-        rows: an answer as rows of a table.
     """
 
     body: TypeAdapter[Body]
     ask: Callable[[Engine, Sequence[Body]], Sequence[object]]
     terms: Callable[[Body], object]
     width: Callable[[Body], int]
-    rows: Callable[[Any], Iterable[Row]]
 
 
 async def answer_lines(lines: Lines[Any], request: Request) -> Response:
@@ -74,30 +76,48 @@ async def answer_lines(lines: Lines[Any], request: Request) -> Response:
 
 
 async def answer_many(
-    lines: Lines[Any],
+    rows: Callable[[Any], Iterable[Row]],
     request: Request,
     service: Service,
     ask: Callable[[], Sequence[object]],
     whole: Callable[[Any], object],
 ) -> Response:
-    """Many answers in the form that the client asks for: `whole` makes one JSON document of them."""
+    """Many answers in the form that the client asks for: `whole` makes one JSON document of them, `rows` a table's of one."""
     form = wanted(request)
     if form is None:
         return await service.answer(lambda: whole(ask()))
-    write = _table if form == ARROW else _joined
-    return Response(await service.workers.run(lambda: write(lines, ask())), media_type=form)
+    write: Callable[[Sequence[object]], bytes] = partial(_table, rows) if form == ARROW else _joined
+    return Response(await service.workers.run(lambda: write(ask())), media_type=form)
 
 
-def _joined(lines: Lines[Any], answers: Sequence[object]) -> bytes:
+async def completed(service: Service, terms: Terms, questions: Sequence[Question], form: str | None) -> bytes:
+    """The answers of many questions with the same terms, in the form that a client asks for.
+
+    Raises:
+        KGServiceError: one of them cannot be answered.
+        RequestProblem: too many requests wait.
+    """
+
+    def written() -> bytes:
+        if form == ARROW:
+            return _stream(terms.table(questions))
+        answers = terms.ask(questions)
+        return b"%b\n" % b"\n".join(answers) if form == NDJSON else b'{"answers":[%b]}' % b",".join(answers)
+
+    return await service.workers.run(written)
+
+
+def _joined(answers: Sequence[object]) -> bytes:
     return b"".join(orjson.dumps(one, option=orjson.OPT_APPEND_NEWLINE) for one in answers)
 
 
-def _table(lines: Lines[Any], answers: Sequence[object]) -> bytes:
+def _table(rows: Callable[[Any], Iterable[Row]], answers: Sequence[object]) -> bytes:
     """An Arrow IPC stream; `question` is the place of the question that a row answers."""
-    import pyarrow as pa
+    listed = [{"question": place, **row} for place, answer in enumerate(answers) for row in rows(answer)]
+    return _stream(pa.Table.from_pylist(listed))
 
-    rows = [{"question": place, **row} for place, answer in enumerate(answers) for row in lines.rows(answer)]
-    table = pa.Table.from_pylist(rows)
+
+def _stream(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)

@@ -143,7 +143,7 @@ async def search_many(
     engine = service.engine
     options = _options(body)
     return await answer_many(
-        SEARCH_LINES, request, service, lambda: engine.search_many(body.queries, **options), SearchResults
+        _match_rows, request, service, lambda: engine.search_many(body.queries, **options), SearchResults
     )
 
 
@@ -162,9 +162,7 @@ def _match_rows(result: SearchResult) -> Iterable[Row]:
         yield {"rank": rank, **values, "release": result.release}
 
 
-SEARCH_LINES = Lines(
-    TypeAdapter(SearchOne), _ask_search, lambda body: repr(_options(body)), lambda body: body.k, _match_rows
-)
+SEARCH_LINES = Lines(TypeAdapter(SearchOne), _ask_search, lambda body: repr(_options(body)), lambda body: body.k)
 OTHER_FORMS["searchMany"] = {NDJSON: partial(answer_lines, SEARCH_LINES)}
 
 

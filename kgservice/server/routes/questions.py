@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, Body, Request, Response
 from fastapi.openapi.models import Example
 from pydantic import TypeAdapter
@@ -16,11 +16,10 @@ from kgservice.answers import Answer, Verdict
 from kgservice.engine import Engine
 from kgservice.server.batching import Terms
 from kgservice.server.bodies import ClassifyBody, ClassifyMany, ClassifyOne, CompleteBody, CompleteMany, CompleteOne
-from kgservice.server.direct import together
 from kgservice.server.documentation import BODY, BUSY, responses
 from kgservice.server.fields import filters_of
 from kgservice.server.json_routes import OTHER_FORMS, JsonRoute
-from kgservice.server.lines import NDJSON, Lines, Row, answer_lines, answer_many, wanted
+from kgservice.server.lines import NDJSON, Lines, Row, answer_lines, answer_many, completed, wanted
 from kgservice.server.schemas import Answers, Verdicts
 from kgservice.server.service import ServiceOf, json_response
 
@@ -43,16 +42,12 @@ def _complete_options(body: CompleteOne | CompleteMany) -> dict[str, Any]:
     }
 
 
-def _ask_complete(engine: Engine, bodies: Sequence[CompleteOne]) -> Sequence[Answer]:
-    return engine.complete([body.question() for body in bodies], **_complete_options(bodies[0]))
+def _ask_complete(engine: Engine, bodies: Sequence[CompleteOne]) -> Sequence[object]:
+    questions = [body.question() for body in bodies]
+    return list(map(orjson.Fragment, engine.complete_written(questions, **_complete_options(bodies[0]))))
 
 
-def _candidate_rows(answer: Answer) -> Iterable[Row]:
-    for one in answer.candidates:
-        yield {**asdict(one), "model": answer.model, "release": answer.release}
-
-
-COMPLETE_LINES = Lines(TypeAdapter(CompleteOne), _ask_complete, _complete_terms, lambda body: body.k, _candidate_rows)
+COMPLETE_LINES = Lines(TypeAdapter(CompleteOne), _ask_complete, _complete_terms, lambda body: body.k)
 
 
 def _ask_classify(engine: Engine, bodies: Sequence[ClassifyOne]) -> Sequence[Verdict]:
@@ -69,7 +64,7 @@ def _verdict_rows(verdict: Verdict) -> Iterable[Row]:
 
 
 CLASSIFY_LINES = Lines(
-    TypeAdapter(ClassifyOne), _ask_classify, lambda body: (body.model, body.language), lambda body: 1, _verdict_rows
+    TypeAdapter(ClassifyOne), _ask_classify, lambda body: (body.model, body.language), lambda body: 1
 )
 
 _COMPLETE_EXAMPLES: dict[str, Example] = {
@@ -177,12 +172,8 @@ async def complete(
     if isinstance(body, CompleteMany):
         service.check_size("questions", len(body.questions), body.k)
         questions = [question.question() for question in body.questions]
-        if wanted(request) is None:
-            return json_response(await service.workers.run(lambda: together(terms.ask(questions))))
-        options = _complete_options(body)
-        return await answer_many(
-            COMPLETE_LINES, request, service, lambda: terms.engine.complete(questions, **options), Answers
-        )
+        form = wanted(request)
+        return Response(await completed(service, terms, questions, form), media_type=form or "application/json")
     service.check_size("questions", 1, body.k)
     return json_response(await service.batches.ask(terms, body.question()))
 
@@ -214,7 +205,7 @@ async def classify(
     service.check_size("statements", len(statements))
     if isinstance(body, ClassifyMany):
         return await answer_many(
-            CLASSIFY_LINES, request, service, lambda: engine.classify(statements, **options), Verdicts
+            _verdict_rows, request, service, lambda: engine.classify(statements, **options), Verdicts
         )
     return await service.answer(lambda: engine.classify(statements, **options)[0])
 
