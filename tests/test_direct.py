@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import orjson
+import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -19,6 +21,7 @@ from kgservice.answers import Described, Pair, Question
 from kgservice.engine import Engine
 from kgservice.engine.filled import TABLE
 from kgservice.release import ReleaseStore
+from kgservice.server import lines
 from kgservice.server.app import open_app
 from kgservice.server.bodies import CompleteBody, CompleteMany
 from kgservice.server.direct import plain
@@ -149,6 +152,28 @@ def test_other_forms_are_those_of_the_route(client: TestClient, body: dict[str, 
     assert direct.headers["content-type"] == routed.headers["content-type"]
     if direct.status_code == 200:
         assert direct.content == routed.content
+
+
+@pytest.mark.parametrize("form", ["application/json", NDJSON, ARROW])
+def test_many_are_answered_by_several_threads(client: TestClient, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    places = ("France", "Peru", "Spain", "Iraq", "Chile")
+    questions = [{"subject": f"world:{place}", "relation": "world:borders"} for place in places]
+    body, how = orjson.dumps({"questions": questions, "k": 3}), {**JSON, "Accept": form}
+    whole = client.post("/v1/complete", content=body, headers=how)
+    monkeypatch.setattr(lines, "LEAST_PART", 2)
+    parts = client.post("/v1/complete", content=body, headers=how)
+    assert whole.status_code == parts.status_code == 200
+    if form == ARROW:
+        one, other = (pa.ipc.open_stream(answer.content).read_all() for answer in (whole, parts))
+        assert one.drop(["score", "probability"]) == other.drop(["score", "probability"])
+        assert np.allclose(one["score"], other["score"])
+        assert np.allclose(one["probability"], other["probability"])
+    else:
+        assert [one.count(b'"rank"') for one in (whole.content, parts.content)] == [15, 15]
+        ids = re.compile(r'"id":"[^"]*"')
+        assert ids.findall(whole.text) == ids.findall(parts.text)
+    wrong = orjson.dumps({"questions": [*questions, {"subject": "world:Frence", "relation": "world:borders"}]})
+    assert client.post("/v1/complete", content=wrong, headers=how).json()["title"] == "Unknown entity"
 
 
 def test_it_counts_as_the_route(client: TestClient) -> None:

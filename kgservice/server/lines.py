@@ -6,6 +6,7 @@ that one bad line spoils no other. Arrow out: one row for each candidate, verdic
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +30,8 @@ NDJSON = "application/x-ndjson"
 ARROW = "application/vnd.apache.arrow.stream"
 CHUNK = 256
 """Lines answered together, while those before are on their way."""
+LEAST_PART = 250
+"""Questions of one request that are worth a thread of their own."""
 
 Body = TypeVar("Body")
 Row = dict[str, Any]
@@ -98,13 +101,19 @@ async def completed(service: Service, terms: Terms, questions: Sequence[Question
         RequestProblem: too many requests wait.
     """
 
-    def written() -> bytes:
-        if form == ARROW:
-            return _stream(terms.table(questions))
-        answers = terms.ask(questions)
-        return b"%b\n" % b"\n".join(answers) if form == NDJSON else b'{"answers":[%b]}' % b",".join(answers)
+    size = max(LEAST_PART, -(-len(questions) // service.settings.threads))
 
-    return await service.workers.run(written)
+    def part(start: int) -> Any:
+        some = questions[start : start + size]
+        return terms.table(some, start) if form == ARROW else (b"\n" if form == NDJSON else b",").join(terms.ask(some))
+
+    parts = [service.workers.run(partial(part, start)) for start in range(0, len(questions), size)]
+    found: list[Any] = list(await asyncio.gather(*parts, return_exceptions=True))
+    if error := next((one for one in found if isinstance(one, BaseException)), None):
+        raise error
+    if form == ARROW:
+        return await service.workers.run(lambda: _stream(found))
+    return b"%b\n" % b"\n".join(found) if form == NDJSON else b'{"answers":[%b]}' % b",".join(found)
 
 
 def _joined(answers: Sequence[object]) -> bytes:
@@ -114,13 +123,14 @@ def _joined(answers: Sequence[object]) -> bytes:
 def _table(rows: Callable[[Any], Iterable[Row]], answers: Sequence[object]) -> bytes:
     """An Arrow IPC stream; `question` is the place of the question that a row answers."""
     listed = [{"question": place, **row} for place, answer in enumerate(answers) for row in rows(answer)]
-    return _stream(pa.Table.from_pylist(listed))
+    return _stream([pa.Table.from_pylist(listed)])
 
 
-def _stream(table: pa.Table) -> bytes:
+def _stream(tables: Sequence[pa.Table]) -> bytes:
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
+    with pa.ipc.new_stream(sink, tables[0].schema) as writer:
+        for table in tables:
+            writer.write_table(table)
     written: bytes = sink.getvalue().to_pybytes()
     return written
 
