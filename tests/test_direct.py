@@ -27,6 +27,7 @@ from kgservice.server.bodies import CompleteBody, CompleteMany
 from kgservice.server.direct import plain
 from kgservice.server.lines import ARROW, NDJSON
 from kgservice.server.settings import ServerSettings
+from tests.bench.serve_stages import stages
 
 JSON = {"Content-Type": "application/json"}
 ROUTED = {"Content-Type": "application/json; charset=utf-8"}
@@ -244,3 +245,12 @@ def test_answers_are_written_as_their_dataclasses(engine: Engine) -> None:
         assert written == list(map(orjson.dumps, engine.complete(asked, **how)))  # type: ignore[arg-type]
     typed = engine.complete_written(asked[:2], types=["world:Organisation"], k=1000)
     assert typed == list(map(orjson.dumps, engine.complete(asked[:2], types=["world:Organisation"], k=1000)))
+
+
+def test_where_the_time_goes_is_a_part_of_the_whole(engine: Engine) -> None:
+    places = ("France", "Peru", "Spain", "Iraq", "Chile")
+    found = stages(engine, [Question(f"world:{place}", "world:borders") for place in places], 2, 0.05, k=3)
+    whole = found.pop("all")
+    assert {"names to ids", "search", "JSON"} <= set(found)
+    assert all(took > 0 for took in found.values())
+    assert sum(found.values()) <= whole + 1  # each is rounded

@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,9 @@ from kgservice.answers import Question
 from kgservice.engine import Engine, open_engine
 from kgservice.query import QueryBatch
 from kgservice.resources import home
+from kgservice.server.lines import ARROW
 from tests.bench import machine
+from tests.bench.serve_stages import stages
 
 K = 10
 DISTINCT = 12_000
@@ -106,8 +109,10 @@ def wrk(address: str, bodies: Path, connections: int, seconds: int, *, statuses:
     return figures
 
 
-def bulk(address: str, asked: list[dict[str, Any]], model: str | None, seconds: float) -> dict[str, float]:
-    """Questions a second in requests of a thousand, from one client."""
+def bulk(
+    address: str, asked: list[dict[str, Any]], model: str | None, seconds: float, accept: str = "application/json"
+) -> dict[str, float]:
+    """Questions a second in requests of a thousand, from one client, the answers in one of the forms there are."""
     rows = [{key: value for key, value in one.items() if key not in ("k", "model")} for one in asked[:1000]]
     body = orjson.dumps({"questions": rows, "k": K, "model": model})
     with httpx.Client(base_url=address, trust_env=False, timeout=120) as client:
@@ -115,18 +120,20 @@ def bulk(address: str, asked: list[dict[str, Any]], model: str | None, seconds: 
         until = time.perf_counter() + seconds
         while time.perf_counter() < until or len(times) < 3:
             started = time.perf_counter()
-            answer = client.post("/v1/complete", content=body, headers=JSON)
+            answer = client.post("/v1/complete", content=body, headers={**JSON, "Accept": accept})
             times.append(time.perf_counter() - started)
             assert answer.status_code == 200, answer.text[:500]
     return {"requests": len(times), "questions_per_s": round(len(rows) / float(np.median(times)), 1)}
 
 
-def faiss_alone(engine: Engine, asked: list[dict[str, Any]], model: str | None, seconds: float) -> dict[str, float]:
+def faiss_alone(
+    engine: Engine, asked: list[dict[str, Any]], model: str | None, seconds: float, *, threads: int, k: int = K
+) -> dict[str, float]:
     """FAISS Flat over the model's vectors with the same thousand query vectors, its product of matrices switched on."""
     import faiss
 
     faiss.cvar.distance_compute_blas_threshold = 20
-    faiss.omp_set_num_threads(torch.get_num_threads())
+    faiss.omp_set_num_threads(threads)
     served = engine.model(model)
     index = (faiss.IndexFlatIP if served.scorer.metric == "ip" else faiss.IndexFlatL2)(served.vectors.base.shape[1])
     index.add(served.vectors.base.numpy())
@@ -135,9 +142,11 @@ def faiss_alone(engine: Engine, asked: list[dict[str, Any]], model: str | None, 
     until = time.perf_counter() + seconds
     while time.perf_counter() < until or len(times) < 3:
         started = time.perf_counter()
-        index.search(vectors, K)
+        index.search(vectors, k)
         times.append(time.perf_counter() - started)
-    return {"vectors": len(served.vectors.base), "questions_per_s": round(len(vectors) / float(np.median(times)), 1)}
+    rate = round(len(vectors) / float(np.median(times)), 1)
+    size, width = served.vectors.base.shape
+    return {"vectors": size, "width": width, "threads": threads, "k": k, "questions_per_s": rate}
 
 
 def _vectors(engine: Engine, served: Any, one: dict[str, Any]) -> np.ndarray:
@@ -235,14 +244,25 @@ def main() -> None:
             found["resident_mib"] = {"before": round(before, 1), "after": round(resident_mib(process), 1)}
             pairs = []
             for _ in range(TURNS):
-                many = bulk(address, asked, given.model, given.seconds / 2)
-                pairs.append((many, faiss_alone(engine, asked, given.model, given.seconds / 2)))
-            found["bulk"], found["faiss"] = ([pair[side] for pair in pairs] for side in (0, 1))
+                many = [
+                    bulk(address, asked, given.model, given.seconds / 3, form) for form in ("application/json", ARROW)
+                ]
+                alone = partial(faiss_alone, engine, asked, given.model, given.seconds / 3)
+                # With all cores, and as the service searches: one thread a request, the candidates that a probability takes.
+                width = engine.model(given.model).settings.calibration.width
+                pairs.append((*many, alone(threads=torch.get_num_threads()), alone(threads=1, k=width)))
+            for place, side in enumerate(("bulk", "bulk_arrow", "faiss", "faiss_as_served")):
+                found[side] = [pair[place] for pair in pairs]
         found["overload"] = overloaded(common, bodies, given.seconds, given.soak)
     rates = {side: [turn["requests_per_s"] for turn in found[side]] for side in ("bare", "service_beside")}
-    rates |= {side: [turn["questions_per_s"] for turn in found[side]] for side in ("bulk", "faiss")}
+    rates |= {side: [turn["questions_per_s"] for turn in found[side]] for side in ("bulk", "bulk_arrow", "faiss")}
     found["of_bare"] = _share(rates["service_beside"], rates["bare"])
     found["of_faiss"] = _share(rates["bulk"], rates["faiss"])
+    found["of_faiss_arrow"] = _share(rates["bulk_arrow"], rates["faiss"])
+    parts = [Question(**{key: one[key] for key in one if key not in ("k", "model")}) for one in asked]
+    found["stages_us"] = {
+        str(size): stages(engine, parts, size, given.seconds / 4, k=K, model=given.model) for size in (1, 16, 32, 1000)
+    }
     about = {"when": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "machine": machine.machine(), "code": machine.code()}
     about["versions"] = machine.versions("fastapi", "uvicorn", "orjson", "torch", "faiss-cpu")
     about["command"] = "make bench-serve" + "".join(f" {word}" for word in sys.argv[1:] if "/" not in word)

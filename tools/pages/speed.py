@@ -130,12 +130,17 @@ def served() -> Iterator[str]:
     for about, side, other, rate, required in (
         ("single, beside a bare FastAPI answer", "service_beside", "bare", "requests_per_s", "0.50"),
         ("in bulk, beside FAISS Flat alone", "bulk", "faiss", "questions_per_s", "0.70"),
+        ("in bulk as Arrow, beside FAISS Flat alone", "bulk_arrow", "faiss", "questions_per_s", "0.70"),
     ):
+        if side not in record:  # measured before there was one
+            continue
         ours, theirs = (statistics.median(turn[rate] for turn in record[one]) for one in (side, other))
-        share = record[f"of_{other}"]
+        share = record["of_faiss_arrow" if side == "bulk_arrow" else f"of_{other}"]
         shown = f"{share['median']:.2f} ({share['least']:.2f}–{share['greatest']:.2f})"
         rows[about] = f"{ours:,.0f}", f"{theirs:,.0f}", shown, required
     yield from table(("questions/s", "beside", "share, of five turns", "required"), rows)
+    if "stages_us" in record:
+        yield from _stages(record)
     over = record["overload"]
     memory = over["resident_mib_each_second"]
     yield (
@@ -166,6 +171,22 @@ def served() -> Iterator[str]:
         f"\nOf {found['questions']:,} questions {found['same_ids']:,} have FAISS's ids in its order. Of the others, arithmetic "
         f"in fractions says that {found['ours_right']:,} are right as given here and {found['faiss_right']:,} as FAISS has them: "
         "it adds up in float32, and near-duplicates change places."
+    )
+
+
+def _stages(record: dict[str, Any]) -> Iterator[str]:
+    """Where the time of a question goes in the engine."""
+    alone = statistics.median(turn["questions_per_s"] for turn in record["faiss_as_served"])
+    taken = record["stages_us"]
+    bare = statistics.median(turn["requests_per_s"] for turn in record["bare"])
+    yield (
+        "\nMicroseconds of a question in the engine, on one thread, by how many are answered together. One thread of FAISS takes "
+        f"{1e6 / alone:.1f} for the {record['faiss_as_served'][0]['k']} best, which a probability is read off; the bare answer "
+        f"takes {1e6 / bare:.0f}:"
+    )
+    names = [name for name in next(iter(taken.values())) if name != "all"] + ["all"]
+    yield from table(
+        tuple(taken), {name: tuple(f"{of.get(name, 0.0):,.1f}" for of in taken.values()) for name in names}
     )
 
 
