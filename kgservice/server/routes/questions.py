@@ -81,11 +81,11 @@ _COMPLETE_EXAMPLES: dict[str, Example] = {
         "value": {"subject": "world:France", "object": "world:Spain", "exclude_known": False},
     },
     "qualified": {
-        "summary": "What was France's currency from 1960 on?",
+        "summary": "What was Italy's currency from 1862 on?",
         "value": {
-            "subject": "world:France",
+            "subject": "world:Italy",
             "relation": "world:currency",
-            "qualifiers": [{"relation": "world:startTime", "value": "1960"}],
+            "qualifiers": [{"relation": "world:startTime", "value": "1862-08-24"}],
             "exclude_known": False,
         },
     },
