@@ -77,7 +77,12 @@ def test_overrides(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("override", "message"),
-    [("epochs", "expected KEY=VALUE"), ("graph.dataset.x=1", "dataset is a setting, not a table")],
+    [
+        ("epochs", "expected KEY=VALUE"),
+        ("graph.dataset.x=1", "dataset is a setting, not a table"),
+        ("models.complx.width=4", "'complx' is no model of this recipe. Did you mean 'complex'"),
+        ("models.other.training.epochs=4", "Models: complex"),
+    ],
 )
 def test_bad_overrides(tmp_path: Path, override: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):

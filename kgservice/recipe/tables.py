@@ -47,6 +47,16 @@ def change(tree: dict[str, Any], override: str) -> None:
     except tomllib.TOMLDecodeError:
         value = text
     *parents, leaf = path.strip().split(".")
+    models = tree.get("models")
+    if isinstance(models, dict) and len(parents) > 1 and parents[0] == "models" and parents[1] not in models:
+        name = parents[1]
+        if [*parents, leaf][2] not in ("scorer", "like"):
+            close = difflib.get_close_matches(name, models, n=1)
+            raise RecipeError(
+                f"--set {override}: {name!r} is no model of this recipe. "
+                + (f"Did you mean {close[0]!r}?" if close else f"Models: {', '.join(models)}.")
+                + f" A new one begins with models.{name}.scorer or models.{name}.like."
+            )
     for key in parents:
         tree = tree.setdefault(key, {})
         if not isinstance(tree, dict):
