@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_HERE, _EXCHANGE = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of linux/fs.h
 
 
 @contextmanager
@@ -22,6 +25,21 @@ def replacing(path: Path) -> Iterator[Path]:
         sync(path.parent)
     finally:
         staging.unlink(missing_ok=True)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Give two files or folders each other's name: at once where the system can (Linux), else by way of a third name."""
+    try:
+        renamed = ctypes.CDLL(None, use_errno=True).renameat2(
+            _HERE, os.fsencode(one.absolute()), _HERE, os.fsencode(other.absolute()), _EXCHANGE
+        )
+    except (OSError, AttributeError):  # not Linux, or an old one
+        renamed = -1
+    if renamed:
+        between = other.with_name(f".{other.name}.{secrets.token_hex(4)}")
+        other.rename(between)
+        one.rename(other)
+        between.rename(one)
 
 
 def sync(path: Path) -> None:

@@ -88,6 +88,16 @@ def test_what_the_system_refuses_is_one_line(tmp_path: Path) -> None:
     assert "Not a directory" in done.stderr or "File exists" in done.stderr
 
 
+def test_a_table_larger_than_the_memory_is_one_line(tmp_path: Path, family_ttl: Path) -> None:
+    recipe = tmp_path / "wide.toml"
+    recipe.write_text(f'[graph]\nsources = ["{family_ttl}"]\n[models.complex]\nwidth = 1_000_000_000_000\n')
+    done = typed("train", recipe, KGSERVICE_HOME=str(tmp_path / "home"))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "OutOfMemory: " in done.stderr
+    assert "Take a smaller width, batch or graph" in done.stderr
+
+
 @pytest.mark.parametrize("command", ["serve", "demo"])
 def test_an_address_that_is_taken(tmp_path: Path, release_store: ReleaseStore, command: str) -> None:
     """`demo` says so before it builds anything."""

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -142,7 +141,7 @@ def _until(client: TestClient, id: str, *states: str, timeout_s: float = 120) ->
 
 
 @pytest.fixture(scope="module")
-def finished(home: Path) -> Iterator[str]:
+def finished(home: Path) -> str:
     """An enrichment that was under way while its server stopped, and that the next one finished."""
     with _client(home) as client:
         sent = client.post("/v1/enrichments", json=REQUEST, headers={"Idempotency-Key": "once"})
@@ -154,7 +153,7 @@ def finished(home: Path) -> Iterator[str]:
     with _client(home) as client:
         done = _until(client, id, "done", "failed")
         assert done["state"] == "done", done["error"]
-        yield id
+    return str(id)  # its server has ended: it would take other tests' jobs
 
 
 def worker(home: Path) -> subprocess.Popen[bytes]:
@@ -292,6 +291,7 @@ def test_a_review_over_rest(home: Path, finished: str) -> None:
         rest = client.get(f"/v1/reviews?enrichment={finished}&limit=1000").json()["reviews"]
         assert len(rest) == 14
         assert client.post("/v1/reviews/none", json={"verdict": "accept"}).json()["type"] == "/problems/unknown-review"
+        assert client.get("/v1/reviews?enrichment=typo").json()["type"] == "/problems/unknown-job"
 
 
 def test_what_is_erased_is_not_shown(home: Path, finished: str) -> None:

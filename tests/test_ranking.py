@@ -14,9 +14,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kgservice import datasets
+from kgservice import datasets, products
 from kgservice.arrays.ragged import Ragged
-from kgservice.evaluation import counting, products
+from kgservice.evaluation import blocks as scoring_blocks
+from kgservice.evaluation import counting
 from kgservice.evaluation.ranking import rank
 from kgservice.graph import KnowledgeGraph
 from kgservice.graph.statements import Split, StatementTable
@@ -310,7 +311,7 @@ def test_blocks_and_threads_do_not_matter(
     try:
         for count, block_bytes, batch_size in ((1, 1 << 20, 512), (3, 1, 512), (2, 1 << 20, 7), (2, 1 << 14, 1)):
             torch.set_num_threads(count)
-            monkeypatch.setattr(products, "BLOCK_BYTES", block_bytes)
+            monkeypatch.setattr(scoring_blocks, "BLOCK_BYTES", block_bytes)
             ranks = rank(scorer, graph, Split.TEST, batch_size=batch_size)
             assert np.array_equal(ranks.better, expected.better)
             assert np.array_equal(ranks.equal, expected.equal)

@@ -82,6 +82,9 @@ def test_overrides(tmp_path: Path) -> None:
         ("graph.dataset.x=1", "dataset is a setting, not a table"),
         ("models.complx.width=4", "'complx' is no model of this recipe. Did you mean 'complex'"),
         ("models.other.training.epochs=4", "Models: complex"),
+        ("models.complex.training.splits=[]", "at least 1 item"),
+        ("models.complex.training.seed=99999999999", "less than 2147483648"),
+        ("models.complex.training.device=gpu", "should match pattern"),
     ],
 )
 def test_bad_overrides(tmp_path: Path, override: str, message: str) -> None:

@@ -104,6 +104,19 @@ def main() -> None:
         logging.getLogger(__name__).info("refused by the system", exc_info=error)
         click.echo(f"{type(error).__name__}: {_refused(error)}", err=True)
         sys.exit(1)
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        logging.getLogger(__name__).info("out of memory", exc_info=error)
+        click.echo(
+            f"OutOfMemory: {error}. Take a smaller width, batch or graph, or a machine with more memory.", err=True
+        )
+        sys.exit(1)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether memory was refused: PyTorch says so on the CPU in words alone."""
+    return isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)
 
 
 def _refused(error: OSError) -> str:

@@ -17,9 +17,9 @@ import torch
 from tqdm import tqdm
 
 from kgservice.arrays.ragged import Ragged, offsets_of
+from kgservice.evaluation.blocks import blocks
 from kgservice.evaluation.counting import count
 from kgservice.evaluation.intervals import bootstrap, clusters
-from kgservice.evaluation.products import blocks
 from kgservice.graph import KnowledgeGraph
 from kgservice.graph.questions import Level, keys_of
 from kgservice.graph.statements import Split, StatementTable

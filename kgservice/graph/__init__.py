@@ -18,7 +18,7 @@ import numpy.typing as npt
 from kgservice.arrays.ordering import mix
 from kgservice.arrays.ragged import Ragged, offsets_of
 from kgservice.errors import GraphError
-from kgservice.files import sync_tree
+from kgservice.files import exchange, sync, sync_tree
 from kgservice.graph.captions import Captions
 from kgservice.graph.literals import Literals
 from kgservice.graph.media import Media
@@ -292,11 +292,11 @@ class KnowledgeGraph:
             }
             (staging / "graph.json").write_text(json.dumps(meta, indent=1, ensure_ascii=False), encoding="utf-8")
             sync_tree(staging)
-            old = staging.with_name(f"{staging.name}.old")
             if folder.exists():
-                folder.rename(old)
-            staging.rename(folder)
-            shutil.rmtree(old, ignore_errors=True)
+                exchange(staging, folder)
+            else:
+                staging.rename(folder)
+            sync(folder.parent)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
 

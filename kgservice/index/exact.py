@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from kgservice.arrays.ragged import Ragged, offsets_of
-from kgservice.index.rounding import Rounded
+from kgservice.index.rounding import LEAST, TOGETHER, Rounded
 from kgservice.index.selection import Floats, Ints, Survivors, best_of
 from kgservice.similarity import Metric
 
@@ -23,10 +23,6 @@ TILE = 65_536
 """Candidates scored at once, at most."""
 SCORES = 1 << 20
 """Scores at once: what a processor's cache holds."""
-LEAST = 16_384
-"""Candidates at once, however many questions: fewer make slow products."""
-TOGETHER = 64
-"""Questions at once: more gain nothing."""
 
 
 class ExactIndex:
@@ -92,7 +88,7 @@ class ExactIndex:
         rows = hidden = None
         if exclude is not None and len(exclude.values):
             rows, hidden = torch.from_numpy(exclude.rows()), torch.from_numpy(exclude.values.astype(np.int64))
-        width = min(TILE, max(LEAST, SCORES // max(len(vectors), 1)))
+        width = LEAST if candidates.roads else min(TILE, max(LEAST, SCORES // max(len(vectors), 1)))
         for start in range(0, len(candidates), width):
             stop = min(start + width, len(candidates))
             scores = candidates.scores(questions, start, stop)

@@ -11,12 +11,17 @@ import torch
 from torch import Tensor
 
 from kgservice.precision import fast_bfloat16
+from kgservice.products import COPY_BYTES, Road, laid_out
 from kgservice.similarity import Metric
 
 UNIT = 2.0**-23
 """Relative error of a float32 sum per term, doubled."""
 STEP = 65_536
 """Rows looked at together."""
+LEAST = 16_384
+"""Candidates at once, however many questions: fewer make slow products."""
+TOGETHER = 64
+"""Questions at once: more gain nothing."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,7 @@ class Rounded:
         length: the greatest ‖c‖ as rounded.
         loss: the greatest ‖c − rounded c‖.
         offset: the greatest ½‖c‖², 0 for inner products.
+        roads: float32 products with `LEAST` rows each, one after the other, of what is laid out for them.
     """
 
     rows: Tensor
@@ -38,6 +44,7 @@ class Rounded:
     length: float
     loss: float
     offset: float
+    roads: tuple[Road | None, ...] = ()
 
     @classmethod
     def of(cls, vectors: Tensor, metric: Metric) -> Self:
@@ -56,7 +63,9 @@ class Rounded:
             if lower is not None:
                 half = lower[start : start + STEP] = 0.5 * (part * part).sum(1)
                 offset = _most(offset, half[:, None])
-        return cls(vectors if kept is None else kept, dtype, lower, length, loss, offset)
+        small = vectors.dtype == dtype == torch.float32 and vectors.nbytes <= COPY_BYTES
+        roads = [laid_out(part, None, TOGETHER) for part in torch.split(vectors, LEAST)] if small else []
+        return cls(vectors if kept is None else kept, dtype, lower, length, loss, offset, tuple(roads))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -64,7 +73,7 @@ class Rounded:
     def take(self, ids: Tensor) -> Rounded:
         """Some of them."""
         lower = None if self.lower is None else self.lower[ids]
-        return replace(self, rows=self.rows[ids], lower=lower)
+        return replace(self, rows=self.rows[ids], lower=lower, roads=())
 
     def questions(self, vectors: Tensor) -> tuple[Tensor, npt.NDArray[np.float32]]:
         """float32 `[b, d]` questions as `scores` takes them, and how far their scores may be from the true ones before
@@ -87,8 +96,9 @@ class Rounded:
         return rounded, doubt.float().cpu().numpy()
 
     def scores(self, questions: Tensor, start: int, stop: int) -> Tensor:
-        """bfloat16 `[b, stop − start]` of the candidates from `start` on, on the CPU."""
-        scores = questions @ self.rows[start:stop].to(self.dtype).T
+        """bfloat16 `[b, stop − start]` of the candidates from `start` on, on the CPU; where there are roads, of those of one."""
+        road = self.roads[start // LEAST] if self.roads else None
+        scores = road(questions) if road else questions @ self.rows[start:stop].to(self.dtype).T
         if self.lower is not None:
             scores -= self.lower[start:stop]
         return scores.bfloat16().cpu()

@@ -22,7 +22,7 @@ class SplitSettings(Settings):
     test: float = Field(
         0.05, ge=0, lt=0.5, description="Share of statements held out for the test, unless the graph has one."
     )
-    seed: int = Field(0, description="Seed of the split.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of the split.")
 
 
 class GraphSettings(Settings):
@@ -131,14 +131,18 @@ class TrainingSettings(Settings):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="Of the matrix products; weights and sums stay float32. `auto`: bfloat16 where it is fast."
     )
-    device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:1`.")
-    seed: int = Field(0, description="Seed of initial weights, order and dropout.")
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$", description="`auto`, `cpu`, `cuda` or `cuda:1`."
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of initial weights, order and dropout.")
     evaluate_every: int = Field(5, ge=1, description="Epochs between validations.")
     patience: int = Field(5, ge=1, description="Validations without a better MRR before training stops.")
     validation_limit: int | None = Field(
         None, ge=1, description="Validate on this many statements, drawn once by the seed; all by default."
     )
-    splits: tuple[Literal["train", "valid", "context"], ...] = Field(("train",), description="Splits to learn from.")
+    splits: tuple[Literal["train", "valid", "context"], ...] = Field(
+        ("train",), min_length=1, description="Splits to learn from."
+    )
 
     @model_validator(mode="after")
     def _go_together(self) -> TrainingSettings:

@@ -193,10 +193,18 @@ def _resumed(file: _File, scorer: VectorScorer, kept: weights.Kept, optimizer: t
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` is the first CUDA device where there is one, else the CPU."""
+    """`auto` is the first CUDA device where there is one, else the CPU.
+
+    Raises:
+        RecipeError: a CUDA device that this machine lacks.
+    """
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+        name = "cuda" if found else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= found:
+        raise RecipeError(f"training.device is {name!r}: PyTorch finds {found} CUDA devices here; give 'auto' or 'cpu'")
+    return device
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kgservice import datasets, scorers
-from kgservice.evaluation import products
+from kgservice import datasets, products, scorers
 from kgservice.evaluation.ranking import ENTITIES, SIDES, rank
 from kgservice.graph import KnowledgeGraph
 from kgservice.graph.statements import Split, StatementTable

@@ -58,7 +58,7 @@ async def queue(body: Annotated[QueueBody, Body(openapi_examples=_QUEUE)], servi
     "/reviews",
     operation_id="reviews",
     summary="What is to be reviewed next?",
-    responses=responses(ReviewItems, "The next ones.", "invalid-request", *_HERE),
+    responses=responses(ReviewItems, "The next ones.", "unknown-job", "invalid-request", *_HERE),
 )
 async def reviews(
     service: ServiceOf,
@@ -68,6 +68,8 @@ async def reviews(
     """The head of the queue: what nobody has said anything of yet."""
 
     def ask() -> ReviewItems:
+        if enrichment is not None:
+            job_of(service, enrichment)
         asked = limit
         while True:
             found = service.runner.reviews.next(enrichment, asked)

@@ -1,6 +1,6 @@
-"""The scores of many questions, block after block, by the fastest road that is as exact as float32.
+"""Products of questions and candidates by the fastest road that is as exact as float32.
 
-Candidates are folded once, not once a block. MKL's float32 products can be half as fast as oneDNN's (on processors of other
+Candidates are laid out once, not once a product. MKL's float32 products can be half as fast as oneDNN's (on processors of other
 makers than its own); torch offers oneDNN's for layers only, so each of the two ways to them is tried before it is used.
 """
 
@@ -9,16 +9,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from kgservice.query import QueryBatch, Slot
-from kgservice.scorers.base import Scorer, VectorScorer
-
-BLOCK_BYTES = 8 << 20
-"""Scores that are made and counted together: they stay in the last cache."""
-FEWEST_ROWS = 32
 COPY_BYTES = 256 << 20
 """Larger candidates are not copied for the sake of speed."""
 TOLERANCE = 1e-5
@@ -27,7 +22,7 @@ SAMPLED = 1024
 PROBED = 16_384
 
 Road = Callable[[Tensor], Tensor]
-"""float `[b, d]` → float `[b, n]`; what it gives may be overwritten by its next call."""
+"""float `[b, d]` → float `[b, n]`; what `plain` gives is overwritten by its next call."""
 Making = Callable[[Tensor, Tensor | None, int], Road]
 
 _log = logging.getLogger(__name__)
@@ -35,50 +30,25 @@ _chosen: dict[tuple[int, ...], Making] = {}
 """By rows, candidates, width, bias and threads: a road is chosen once in a process."""
 
 
-def blocks(scorer: Scorer, slot: Slot, n: int, most: int) -> tuple[int, Callable[[QueryBatch], Tensor]]:
-    """How many questions to score at once, and what scores so many, under weights that do not change meanwhile.
-
-    The scores order candidates as `scorer.scores` does; a squared distance lacks the length that is the question's own.
-    What a call gives is overwritten by the next one.
-
-    Args:
-        scorer: what is asked. One with scores of its own is asked for them.
-        slot: the hole of all questions.
-        n: candidates.
-        most: questions at once at most; on the CPU fewer, so that their scores stay in the last cache.
-    """
-    fitting = BLOCK_BYTES // (4 * max(n, 1)) // 16 * 16
-    rows = max(1, min(most, max(FEWEST_ROWS, fitting)))
-    if (
-        not isinstance(scorer, VectorScorer)
-        or type(scorer).scores is not VectorScorer.scores
-        or slot not in scorer.slots
-    ):
-        return rows, scorer.scores
-    candidates = scorer.candidate_vectors(slot).detach().contiguous()
-    rows = rows if candidates.device.type == "cpu" else most
-    if scorer.metric_of(slot) == "ip":
-        road = fastest(candidates, None, rows)
-        return rows, lambda queries: road(scorer.query_vectors(queries))
-    # −|q − c|² = 2q·c − |c|² − |q|², the last of which is the same for all candidates.
-    road = fastest(candidates, -(candidates * candidates).sum(1), rows)
-    return rows, lambda queries: road(2 * scorer.query_vectors(queries))
-
-
 def fastest(candidates: Tensor, bias: Tensor | None, rows: int) -> Road:
-    """`queries @ candidates.T + bias` for up to `rows` queries of float `[b, d]`."""
+    """`queries @ candidates.T + bias` for up to `rows` queries of float `[b, d]`; for one thread at a time."""
+    return laid_out(candidates, bias, rows) or plain(candidates, bias, rows)
+
+
+def laid_out(candidates: Tensor, bias: Tensor | None, rows: int) -> Road | None:
+    """The same by a copy of candidates, for many threads; None where that is no faster, or not to be had."""
     if (
         candidates.device.type != "cpu"
         or candidates.dtype != torch.float32
         or candidates.nbytes > COPY_BYTES
         or not torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     ):
-        return plain(candidates, bias, rows)
+        return None
     key = (rows, *candidates.shape, bias is None, torch.get_num_threads())
     if key not in _chosen:
         _chosen[key] = _choose(candidates[:PROBED], None if bias is None else bias[:PROBED], rows)
         _log.info("products of %d rows with %d candidates of width %d: %s", *key[:3], _chosen[key].__name__)
-    return _chosen[key](candidates, bias, rows)
+    return None if _chosen[key] is plain else _chosen[key](candidates, bias, rows)
 
 
 def plain(candidates: Tensor, bias: Tensor | None, rows: int) -> Road:
@@ -120,22 +90,22 @@ def _choose(candidates: Tensor, bias: Tensor | None, rows: int) -> Making:
     if bias is not None:
         expected += bias[::step]
     allowed = TOLERANCE * queries.double().norm(dim=1, keepdim=True) * sample.norm(dim=1)
-    limit = 1.5 * _least_time(plain(candidates, bias, rows), queries)
+    limit = 1.5 * _least_time(partial(plain(candidates, bias, rows), queries))
     for making in (packed, layered):
         try:
             road = making(candidates, bias, rows)
             right = bool(((road(queries)[:, ::step].double() - expected).abs() <= allowed).all())
-            if right and _least_time(road, queries) <= limit:
+            if right and _least_time(partial(road, queries)) <= limit:
                 return making
         except (AttributeError, RuntimeError) as reason:
             _log.debug("%s products cannot be used: %s", making.__name__, reason)
     return plain
 
 
-def _least_time(road: Road, queries: Tensor) -> float:
+def _least_time(work: Callable[[], object]) -> float:
     took = []
     for _ in range(4):
         started = time.perf_counter()
-        road(queries)
+        work()
         took.append(time.perf_counter() - started)
     return min(took[1:])
