@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from kgservice import __version__
 from kgservice.engine import Engine
@@ -52,13 +53,22 @@ SWITCH_S = 0.0002
 
 
 class Application(FastAPI):
-    """FastAPI with a finished OpenAPI document."""
+    """FastAPI with a finished OpenAPI document, and without its outermost layers: `Envelope` takes their place."""
 
     def openapi(self) -> dict[str, Any]:
         """The document, made once."""
         if self.openapi_schema is None:
             self.openapi_schema = documentation.finish(super().openapi())
         return self.openapi_schema
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """What answers whatever goes wrong, limits bodies and notes spans is `Envelope`; on every request, once is enough."""
+        whole = layer = super().build_middleware_stack()
+        while not isinstance(layer, Envelope):
+            layer = getattr(layer, "app", None)
+            if layer is None:
+                return whole
+        return layer
 
 
 def create_app(engine: Engine | EngineHolder, settings: ServerSettings) -> FastAPI:
@@ -79,6 +89,7 @@ def create_app(engine: Engine | EngineHolder, settings: ServerSettings) -> FastA
         redoc_url=None,
         redirect_slashes=False,
         lifespan=_lifespan,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # the service has its own
     )
     service = app.state.service = Service.over(holder, settings)
     app.state.tools = tools.make_server(service)
