@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -110,6 +111,22 @@ def test_an_address_that_is_taken(tmp_path: Path, release_store: ReleaseStore, c
     assert done.returncode == 2
     assert f"InputError: cannot listen on 127.0.0.1, port {port}: Address already in use. Choose another" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_is_interrupted_ends_well(release_store: ReleaseStore) -> None:
+    call = [sys.executable, "-m", "kgservice", "serve", "--port", "0"]
+    environ = {**os.environ, "KGSERVICE_HOME": str(release_store.folder.parent)}
+    with subprocess.Popen(call, env=environ, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        told = []
+        for line in server.stderr:
+            told.append(line)
+            if "Application startup complete" in line:
+                server.send_signal(signal.SIGINT)
+    assert "serving release" in "".join(told)
+    assert "Application shutdown complete" in "".join(told)
+    assert "Abort" not in told[-1]
+    assert server.returncode == 0
 
 
 def test_no_address_of_this_machine(release_store: ReleaseStore) -> None:

@@ -63,12 +63,15 @@ def serve(
 
 
 def _serve_one(settings: ServerSettings, bound: socket) -> None:
+    from contextlib import suppress
+
     import uvicorn
 
     from kgservice.server.app import open_worker
 
     server = uvicorn.Server(uvicorn.Config(open_worker, factory=True, **_options(settings)))
-    server.run(sockets=[bound])
+    with suppress(KeyboardInterrupt):  # raised again when all is shut down; to end so is no mistake
+        server.run(sockets=[bound])
     if not server.started:
         raise SystemExit(3)
 
