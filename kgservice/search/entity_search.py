@@ -7,7 +7,7 @@ import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from kgservice.encoders import TextEncoder
 from kgservice.errors import DataError, InvalidQuestion
 from kgservice.graph import KnowledgeGraph
 from kgservice.search.dense import DenseIndex, QueryEncoder
-from kgservice.search.hits import Hit, Hits, MatchKind, Mode
+from kgservice.search.hits import Hit, Hits, MatchKind, Mode, Search
 from kgservice.search.lexical import LexicalIndex, Within
 from kgservice.search.matching import Question, Tier
 from kgservice.search.names import Names
@@ -41,7 +41,7 @@ _KIND: dict[int, MatchKind] = {
 log = logging.getLogger(__name__)
 
 
-class EntitySearch:
+class EntitySearch(Search):
     """Search over the entities of one graph; safe from many threads.
 
     Args:
@@ -136,45 +136,6 @@ class EntitySearch:
         if self._encoder is not None:
             self._encoder.open()
 
-    def search(
-        self,
-        query: str,
-        *,
-        k: int = 10,
-        language: str = "en",
-        types: Sequence[int] = (),
-        facts: Sequence[tuple[int, int]] = (),
-        mode: Mode = "auto",
-        spelt: bool = False,
-    ) -> Hits:
-        """The entities a query may mean, best first.
-
-        Args:
-            query: a name, the beginning of one, a misspelt one, an id or CURIE, or words that describe; at most 512
-                letters. One without letters and symbols finds nothing.
-            k: at most so many, 1 to 1,000.
-            language: names in it rank above equal matches in others.
-            types: type ids; only entities of at least one of them, if there are any.
-            facts: (relation, object) ids; only entities that are the subject of all these statements.
-            mode: "lexical" by words only, "dense" by meaning only, "auto" both: matches of names come first.
-            spelt: only names that are, begin with, or have the words of the query as it is written; by words only.
-
-        Returns:
-            At most `k` hits. `.mode` says "lexical" where vectors were wanted but there are none.
-
-        Raises:
-            InvalidQuestion: the query is too long, or `k`, `mode`, a type or a fact does not exist.
-        """
-        how: dict[str, Any] = {
-            "k": k,
-            "language": language,
-            "types": types,
-            "facts": facts,
-            "mode": mode,
-            "spelt": spelt,
-        }
-        return self.search_many([query], **how)[0]
-
     def search_many(
         self,
         queries: Sequence[str],
@@ -186,7 +147,24 @@ class EntitySearch:
         mode: Mode = "auto",
         spelt: bool = False,
     ) -> list[Hits]:
-        """As `search`, for many queries; those that need vectors are encoded together."""
+        """The entities that each query may mean, best first; queries that need vectors are encoded together.
+
+        Args:
+            queries: each a name, the beginning of one, a misspelt one, an id or CURIE, or words that describe; at most 512
+                letters. One without letters and symbols finds nothing.
+            k: at most so many of each, 1 to 1,000.
+            language: names in it rank above equal matches in others.
+            types: type ids; only entities of at least one of them, if there are any.
+            facts: (relation, object) ids; only entities that are the subject of all these statements.
+            mode: "lexical" by words only, "dense" by meaning only, "auto" both: matches of names come first.
+            spelt: only names that are, begin with, or have the words of the query as it is written; by words only.
+
+        Returns:
+            Of each at most `k` hits. `.mode` says "lexical" where vectors were wanted but there are none.
+
+        Raises:
+            InvalidQuestion: a query is too long, or `k`, `mode`, a type or a fact does not exist.
+        """
         within = Within(tuple(types), tuple(facts))
         self._check(queries, k, within, mode)
         answered: Mode = mode if self._dense is not None and not spelt else "lexical"

@@ -1,10 +1,11 @@
-"""What a search gives back."""
+"""What a search is asked, and what it gives back."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 Mode = Literal["auto", "lexical", "dense"]
 MatchKind = Literal["exact", "prefix", "fuzzy", "description"]
@@ -53,3 +54,26 @@ class Hits(list[Hit]):
         """True if nothing here is likely to be what was asked for."""
         named = self.mode != "dense" and bool(self) and self[0].score >= NIL_SCORE
         return not named and (self.cosine or 0.0) < NIL_COSINE
+
+
+class SearchTerms(TypedDict, total=False):
+    """What is said beside the query; see `EntitySearch.search_many`."""
+
+    k: int
+    language: str
+    types: Sequence[int]
+    facts: Sequence[tuple[int, int]]
+    mode: Mode
+    spelt: bool
+
+
+class Search(ABC):
+    """Finds entities by what they are called and by what is said of them."""
+
+    @abstractmethod
+    def search_many(self, queries: Sequence[str], **terms: Unpack[SearchTerms]) -> list[Hits]:
+        """See `EntitySearch.search_many`."""
+
+    def search(self, query: str, **terms: Unpack[SearchTerms]) -> Hits:
+        """The entities that one query may mean, best first; terms and errors are those of `search_many`."""
+        return self.search_many([query], **terms)[0]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from kgservice.encoders import TextEncoder
 from kgservice.graph import KnowledgeGraph
 from kgservice.search.entity_search import MAX_K, EntitySearch
-from kgservice.search.hits import Hit, Hits, Mode
+from kgservice.search.hits import Hit, Hits, Mode, Search
 
 Having = Callable[[int, int], npt.NDArray[np.int32]]
 GraphOf = Callable[[Sequence[str]], KnowledgeGraph]
@@ -86,7 +86,7 @@ def segments(
     return [*kept, Segment.build([document for document in documents if document in fresh], graph_of, encoder)]
 
 
-class LayeredSearch:
+class LayeredSearch(Search):
     """As `EntitySearch`, over all layers.
 
     Args:
@@ -116,28 +116,6 @@ class LayeredSearch:
     def warm(self) -> None:
         """See `EntitySearch.warm`."""
         self.base.warm()
-
-    def search(
-        self,
-        query: str,
-        *,
-        k: int = 10,
-        language: str = "en",
-        types: Sequence[int] = (),
-        facts: Sequence[tuple[int, int]] = (),
-        mode: Mode = "auto",
-        spelt: bool = False,
-    ) -> Hits:
-        """See `EntitySearch.search`."""
-        how: dict[str, Any] = {
-            "k": k,
-            "language": language,
-            "types": types,
-            "facts": facts,
-            "mode": mode,
-            "spelt": spelt,
-        }
-        return self.search_many([query], **how)[0]
 
     def search_many(
         self,

@@ -63,12 +63,11 @@ class Application(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """What answers whatever goes wrong, limits bodies and notes spans is `Envelope`; on every request, once is enough."""
-        whole = layer = super().build_middleware_stack()
-        while not isinstance(layer, Envelope):
+        whole = super().build_middleware_stack()
+        layer: ASGIApp | None = whole
+        while layer is not None and not isinstance(layer, Envelope):
             layer = getattr(layer, "app", None)
-            if layer is None:
-                return whole
-        return layer
+        return layer or whole
 
 
 def create_app(engine: Engine | EngineHolder, settings: ServerSettings) -> FastAPI:
