@@ -102,9 +102,10 @@ def test_rounded_products_give_the_scores_of_float64(metric: str, fast: bool, mo
             vectors = vectors.half()
         exclude = Ragged.of([random.choice(n, int(random.integers(0, min(n, 50))), replace=False) for _ in range(b)])
         allow = random.random(n) < random.choice([0.2, 0.8]) if turn % 3 else None
-        for name, value in (("TILE", 6000), ("LEAST", int(random.integers(1, 3000))), ("SCORES", 1), ("TOGETHER", 4)):
+        for name, value in (("TILE", 6000), ("LEAST", int(random.integers(1, 3000))), ("SCORES", 1)):
             monkeypatch.setattr(exact_module, name, value)
-        monkeypatch.setattr(rounding, "LEAST", exact_module.LEAST)
+        for name, value in (("LEAST", exact_module.LEAST), ("TOGETHER", 4), ("TOGETHER_LAID", 4)):
+            monkeypatch.setattr(rounding, name, value)
         monkeypatch.setattr(selection, "ROOM", int(random.choice([0, 64, 4096])))
         index = ExactIndex(vectors, metric)  # type: ignore[arg-type]
         ids, scores = index.search(queries, k, exclude, allow)

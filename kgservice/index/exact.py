@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from kgservice.arrays.ragged import Ragged, offsets_of
-from kgservice.index.rounding import LEAST, TOGETHER, Rounded
+from kgservice.index.rounding import LEAST, Rounded
 from kgservice.index.selection import Floats, Ints, Survivors, best_of
 from kgservice.similarity import Metric
 
@@ -66,10 +66,11 @@ class ExactIndex:
                 candidates = candidates.take(torch.from_numpy(ids))
                 exclude = _renumber(exclude, ids) if exclude is not None else None
         with torch.inference_mode():
-            for start in range(0, len(vectors), TOGETHER):
-                some = slice(start, start + TOGETHER)
+            step = candidates.together
+            for start in range(0, len(vectors), step):
+                some = slice(start, start + step)
                 hidden = exclude
-                if exclude is not None and len(vectors) > TOGETHER:
+                if exclude is not None and len(vectors) > step:
                     hidden = exclude.take(np.arange(len(vectors))[some])
                 found[some], scores[some] = self._best(vectors[some], candidates, k, hidden, barred, ids)
         return found, scores

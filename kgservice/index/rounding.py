@@ -20,8 +20,8 @@ STEP = 65_536
 """Rows looked at together."""
 LEAST = 16_384
 """Candidates at once, however many questions: fewer make slow products."""
-TOGETHER = 64
-"""Questions at once: more gain nothing."""
+TOGETHER, TOGETHER_LAID = 64, 256
+"""Questions at once, and where candidates are laid out: more gain nothing."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,16 @@ class Rounded:
                 half = lower[start : start + STEP] = 0.5 * (part * part).sum(1)
                 offset = _most(offset, half[:, None])
         small = vectors.dtype == dtype == torch.float32 and vectors.nbytes <= COPY_BYTES
-        roads = [laid_out(part, None, TOGETHER) for part in torch.split(vectors, LEAST)] if small else []
+        roads = [laid_out(part, None, TOGETHER_LAID) for part in torch.split(vectors, LEAST)] if small else []
         return cls(vectors if kept is None else kept, dtype, lower, length, loss, offset, tuple(roads))
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def together(self) -> int:
+        """Questions at once that are fast."""
+        return TOGETHER_LAID if any(self.roads) else TOGETHER
 
     def take(self, ids: Tensor) -> Rounded:
         """Some of them."""
