@@ -243,6 +243,9 @@ def main() -> None:
             found["service"] = [wrk(address, bodies, connections, given.seconds) for connections in CONNECTIONS]
             found["resident_mib"] = {"before": round(before, 1), "after": round(resident_mib(process), 1)}
             pairs = []
+            cores = (
+                torch.get_num_threads()
+            )  # once: FAISS and torch share their threads, and what one is told holds for both
             for _ in range(TURNS):
                 many = [
                     bulk(address, asked, given.model, given.seconds / 3, form) for form in ("application/json", ARROW)
@@ -250,7 +253,7 @@ def main() -> None:
                 alone = partial(faiss_alone, engine, asked, given.model, given.seconds / 3)
                 # With all cores, and as the service searches: one thread a request, the candidates that a probability takes.
                 width = engine.model(given.model).settings.calibration.width
-                pairs.append((*many, alone(threads=torch.get_num_threads()), alone(threads=1, k=width)))
+                pairs.append((*many, alone(threads=cores), alone(threads=1, k=width)))
             for place, side in enumerate(("bulk", "bulk_arrow", "faiss", "faiss_as_served")):
                 found[side] = [pair[place] for pair in pairs]
         found["overload"] = overloaded(common, bodies, given.seconds, given.soak)
