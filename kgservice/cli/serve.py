@@ -80,6 +80,7 @@ def _serve_many(settings: ServerSettings, bound: socket) -> None:
     """Processes that take requests from one socket; one that dies is replaced, while the others answer."""
     import os
     import tempfile
+    from importlib.util import find_spec
 
     import uvicorn
     from uvicorn.supervisors import Multiprocess
@@ -90,6 +91,7 @@ def _serve_many(settings: ServerSettings, bound: socket) -> None:
             "kgservice.server.app:open_worker",
             factory=True,
             workers=settings.workers,
+            loop="kgservice.server.accepting:EvenLoop" if find_spec("uvloop") else "auto",
             timeout_worker_healthcheck=60,
             **_options(settings),
         )
