@@ -38,7 +38,11 @@ def exchange(one: Path, other: Path) -> None:
     if renamed:
         between = other.with_name(f".{other.name}.{secrets.token_hex(4)}")
         other.rename(between)
-        one.rename(other)
+        try:
+            one.rename(other)
+        except OSError:
+            between.rename(other)
+            raise
         between.rename(one)
 
 

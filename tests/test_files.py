@@ -52,8 +52,9 @@ def test_names_are_exchanged(tmp_path: Path, system: str, monkeypatch: pytest.Mo
     ]
 
 
-def test_an_exchange_with_nothing_loses_nothing(tmp_path: Path) -> None:
-    (tmp_path / "one").touch()
+@pytest.mark.parametrize("there", ["one", "other"])
+def test_an_exchange_with_nothing_loses_nothing(tmp_path: Path, there: str) -> None:
+    (tmp_path / there).touch()
     with pytest.raises(FileNotFoundError):
         files.exchange(tmp_path / "one", tmp_path / "other")
-    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+    assert [path.name for path in tmp_path.iterdir()] == [there]

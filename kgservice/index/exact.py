@@ -29,8 +29,8 @@ class ExactIndex:
     """Every candidate is scored; ties go to the smaller id. A score depends on question and candidate alone.
 
     Args:
-        vectors: float32 or float16 `[n, d]`; kept, not copied. Float32 is kept in bfloat16 beside, where that is fast, from the
-            first search on.
+        vectors: float32 or float16 `[n, d]`; kept, not copied. Float32 is kept beside from the first search on: in bfloat16
+            where that is fast, else, up to 256 MiB, laid out for faster products.
         metric: "ip" or "l2".
     """
 
