@@ -83,6 +83,23 @@ def test_help_imports_nothing_heavy() -> None:
         assert f"'{heavy}'" not in done.stdout, heavy
 
 
+def test_the_service_starts_without_what_one_model_or_command_needs() -> None:
+    """Each took a process half a second to three, and up to 200 MiB."""
+    heavy = (
+        "torch_geometric",
+        "torch._dynamo",
+        "numba",
+        "sympy",
+        "sklearn",
+        "transformers",
+        "sentence_transformers",
+        "pandas",
+    )
+    code = "import sys, kgservice.server.app, kgservice.pipeline, kgservice.evaluation.ranking; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert set(heavy).isdisjoint(done.stdout.split())
+
+
 def test_importing_has_no_effect() -> None:
     """No module prints, logs, writes or reads the environment's secrets at import."""
     code = (

@@ -73,7 +73,7 @@ def two_processes(folder: Path, chosen: Any) -> tuple[dict[str, Any], dict[str, 
     "training",
     [
         {"n3": 0.001, "relation_prediction": 0.1, "averaging": 0.5},
-        {"optimizer": "adam", "learning_rate": 0.02},
+        {"optimizer": "adam", "learning_rate": 0.02, "dura": 0.01},
         {"negatives": 1000},
         {"entity_dropout": 0.2, "relation_dropout": 0.2},
     ],

@@ -18,19 +18,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kgservice import scorers
-from kgservice.errors import TrainingDiverged
+from kgservice.errors import RecipeError, TrainingDiverged
 from kgservice.evaluation.ranking import rank
 from kgservice.graph import KnowledgeGraph
 from kgservice.graph.statements import Split, StatementTable
 from kgservice.graph.texts import TextKind, Texts
 from kgservice.graph.vocabulary import Vocabulary
+from kgservice.query import QueryBatch
 from kgservice.recipe import ModelSettings, TextSettings
 from kgservice.scorers.base import Logits
+from kgservice.scorers.bilinear import RESCAL
+from kgservice.scorers.embedding import EmbeddingScorer
 from kgservice.training.checkpoint import Checkpoint
 from kgservice.training.loop import fit
 from kgservice.training.objectives import OBJECTIVES, Positives, Workspace, softmax
 from kgservice.training.questions import Questions
-from kgservice.training.step import DenseStep
+from kgservice.training.step import BatchLoss, DenseStep
 from tests.conftest import family_recipe
 
 TRAIN = (Split.TRAIN,)
@@ -217,6 +220,54 @@ def test_every_scorer_learns_the_ring(name: str, extra: dict[str, object]) -> No
     floor = 0.4 if name in SYMMETRIC_OR_STRAIGHT else 0.25 if name == "context" else 0.8
     assert rank(scorer, graph, Split.TRAIN).figures()["mrr"] > max(floor, before)
     assert history.epochs[-1].loss < history.epochs[0].loss
+
+
+@pytest.mark.parametrize("name", ["complex", "rescal"])
+def test_dura_is_the_squared_length_of_questions_and_answers(name: str) -> None:
+    """Each statement counts alike, in both directions."""
+    graph = ring()
+    chosen = settings(batch_size=1000).model_copy(update={"scorer": name, "width": 8, "initial_scale": 0.5})
+    scorer = scorers.build(chosen, n=graph.n, r=graph.r)
+    questions = Questions.of(graph, TRAIN, torch.device("cpu"))
+    batch = next(questions.batches(1000, torch.Generator().manual_seed(0), "triples"))
+    plain, with_dura = (
+        BatchLoss(scorer, chosen.training.model_copy(update={"dura": dura}), Workspace(torch.float32))(*batch).item()
+        for dura in (0.0, 0.1)
+    )
+    train = graph.statements.in_split(Split.TRAIN)
+    forth = QueryBatch.objects(train.subject, train.relation)
+    back = QueryBatch.subjects(train.relation, train.object)
+    vectors = scorer.entity_vectors()
+    squared = [
+        (
+            scorer.query_vectors(queries).square().sum(1)
+            + vectors[torch.from_numpy(answers.astype(np.int64))].square().sum(1)
+        )
+        for queries, answers in ((forth, train.object), (back, train.subject))
+    ]
+    assert with_dura - plain == pytest.approx(0.1 * torch.cat(squared).mean().item(), rel=1e-4)
+
+
+def test_dura_is_for_inner_products() -> None:
+    graph, chosen = ring(), settings(dura=0.1).model_copy(update={"scorer": "nfe1"})
+    with pytest.raises(RecipeError, match=r"training\.dura shortens inner products"):
+        fit(scorers.build(chosen, n=graph.n, r=graph.r), graph, chosen.training)
+
+
+def test_rescal_asks_many_questions_of_one_relation_by_one_product() -> None:
+    """The same vectors and gradients as a matrix for each question."""
+    scorer = scorers.build(settings().model_copy(update={"scorer": "rescal", "width": 8}), n=30, r=3)
+    generator = torch.Generator().manual_seed(0)
+    relation = torch.randint(0, 6, (64,), generator=generator)
+    found = []
+    for way in (RESCAL.asked, EmbeddingScorer.asked):
+        scorer.zero_grad()
+        rows = torch.randn(64, 8, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        queries, _ = way(scorer, rows, relation)
+        queries.square().sum().backward()
+        found.append((queries, rows.grad, scorer.relation.grad))
+    for ours, plain in zip(*found, strict=True):
+        torch.testing.assert_close(ours, plain)
 
 
 def test_resumed_training_is_bit_for_bit_the_uninterrupted_one(tmp_path: Path) -> None:

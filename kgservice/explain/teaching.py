@@ -20,8 +20,6 @@ from kgservice.graph import KnowledgeGraph
 from kgservice.query import QueryBatch, Slot
 from kgservice.release.served import ServedModel
 from kgservice.scorers.base import VectorScorer
-from kgservice.scorers.stare import StarE
-from kgservice.scorers.text import TextScorer
 from kgservice.similarity import similarity
 
 FACTS = 512
@@ -34,7 +32,7 @@ STRIDE = 1e-3
 
 def testable(served: ServedModel) -> bool:
     """Whether entities share what was learnt, and a step of it can be told."""
-    return isinstance(served.scorer, StarE | TextScorer)
+    return served.scorer.shares
 
 
 def falls(served: ServedModel, graph: KnowledgeGraph, adjacency: Adjacency, asked: QueryBatch) -> Falls:

@@ -110,6 +110,11 @@ class TrainingSettings(Settings):
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of the target spread evenly over all entities.")
     n3: float = Field(0.0, ge=0, description="Weight of the cubed norm of the rows in use (Lacroix et al. 2018).")
+    dura: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the squared lengths of questions and of their answers (Zhang et al. 2020); for inner products.",
+    )
     entity_dropout: float = Field(0.0, ge=0, lt=1, description="Share of coordinates dropped in the anchor's row.")
     candidate_dropout: float = Field(
         0.0, ge=0, lt=1, description="Share of coordinates dropped in the rows that compete as answers."

@@ -100,6 +100,7 @@ class VectorScorer(nn.Module):
         reads: how many of a question's qualifiers it reads; None where it is blind to them.
         mixed: whether its layers are trained in mixed precision where the objective's products are; tables are not.
         inductive: whether it answers for entities of no training statement, by what else is known of them.
+        shares: whether entities share what was learnt: a fact then taught a step of all weights, not of its ends' rows.
         reads_types: whether an entity's stated types are in its vector, which then cannot be asked for them.
         by_entity: names of the weights that have a row per entity.
         n, r: entities and relations.
@@ -113,6 +114,7 @@ class VectorScorer(nn.Module):
     reads: int | None = None
     mixed: ClassVar[bool] = False
     inductive: ClassVar[bool] = False
+    shares: ClassVar[bool] = False
     reads_types: bool = False
     by_entity: ClassVar[tuple[str, ...]] = ()
     competing: Tensor | None = None

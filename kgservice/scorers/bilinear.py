@@ -110,6 +110,17 @@ class RESCAL(EmbeddingScorer):
         """hᵀ R."""
         return torch.bmm(anchor.unsqueeze(1), relation.view(-1, self.width, self.width)).squeeze(1)
 
+    def asked(self, anchors: Tensor, relation: Tensor) -> tuple[Tensor, Tensor | None]:
+        """See `EmbeddingScorer.asked`: a product per relation, where a matrix per question would be width² reals each."""
+        distinct, place, counts = torch.unique(relation, return_inverse=True, return_counts=True)
+        if self.relation_dropout or anchors.is_cuda or 4 * len(distinct) > len(relation):
+            return super().asked(anchors, relation)
+        order = place.argsort(stable=True)
+        matrices = self.relation_rows(distinct).view(-1, self.width, self.width)
+        parts = torch.split(anchors[order], counts.tolist())
+        queries = torch.cat([part @ matrix for part, matrix in zip(parts, matrices, strict=True)])
+        return queries[order.argsort()], None
+
     def invert(self, relation: Tensor) -> Tensor:
         """Rᵀ."""
         return relation.view(-1, self.width, self.width).transpose(1, 2).reshape(relation.shape)

@@ -184,12 +184,20 @@ class EmbeddingScorer(TableScorer):
     def logits(self, anchor: Tensor, relation: Tensor, context: Context | None = None) -> Logits:
         """See `VectorScorer.logits`; a squared distance is products and two lengths."""
         anchors = F.dropout(self.rows_of(anchor), self.entity_dropout, self.training)
+        queries, constant = self.asked(anchors, relation)
+        candidates = F.dropout(self.entity_vectors(), self.candidate_dropout, self.training)
+        return logits_of(queries, candidates, self.metric)._replace(offset=constant)
+
+    def asked(self, anchors: Tensor, relation: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The query vectors of a training step, float `[b, d]`, and the questions' constants.
+
+        Args:
+            anchors: float `[b, width]`.
+            relation: int64 `[b]`, in `[0, 2r)`.
+        """
         relations = F.dropout(self.relation_rows(relation), self.relation_dropout, self.training)
         queries = self.fold(anchors, relations)
-        candidates = F.dropout(self.entity_vectors(), self.candidate_dropout, self.training)
-        return logits_of(queries, candidates, self.metric)._replace(
-            offset=self.question_constant(anchors, relations, queries)
-        )
+        return queries, self.question_constant(anchors, relations, queries)
 
     def relation_logits(self, anchor: Tensor, target: Tensor, context: Context | None = None) -> Logits:
         """See `VectorScorer.relation_logits`."""

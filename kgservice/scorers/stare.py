@@ -44,6 +44,7 @@ class StarE(VectorScorer):
 
     metric: ClassVar[Metric] = "ip"
     mixed: ClassVar[bool] = True
+    shares: ClassVar[bool] = True
     slots = frozenset({Slot.SUBJECT, Slot.OBJECT})
     by_entity: ClassVar[tuple[str, ...]] = ("entity", "encoded")
     encoded: Tensor

@@ -52,6 +52,7 @@ class TextScorer(VectorScorer):
 
     mixed: ClassVar[bool] = True
     inductive: ClassVar[bool] = True
+    shares: ClassVar[bool] = True
     by_entity: ClassVar[tuple[str, ...]] = ("read",)
 
     def __init__(self, n: int, r: int, settings: TextSettings) -> None:

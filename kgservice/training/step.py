@@ -53,20 +53,23 @@ class BatchLoss(nn.Module):
         if answers_loss is None:
             with layers():
                 terms = scorer.terms(anchor, relation, context, Answers(positives.offset, positives.target))
-            answers = _competing(positives, scorer.competing)
+            queries, answers = terms[0].logits.queries, _competing(positives, scorer.competing)
             parts = [t.weight * self.over_all_entities(t.logits, _answers(t.target, answers)) for t in terms]
             loss = torch.stack(parts).sum() if len(parts) > 1 else parts[0]
         else:
             with layers():
                 logits = scorer.logits(anchor, relation, context)
-            loss = answers_loss(logits)
+            loss, queries = answers_loss(logits), logits.queries
         if settings.n3:
-            # Each row in use once, with the sum of what its statements count.
-            ids, place = torch.unique(torch.cat([anchor, positives.target]), return_inverse=True)
-            counted = torch.cat([positives.total, positives.each])
-            weight = torch.zeros(len(ids), device=ids.device).index_add_(0, place, counted)
-            of_relations = (positives.total * scorer.relation_penalty(relation)).sum()
+            ids, weight = _together(torch.cat([anchor, positives.target]), torch.cat([positives.total, positives.each]))
+            relations, counted = _together(relation, positives.total)
+            of_relations = (counted * scorer.relation_penalty(relations)).sum()
             loss = loss + settings.n3 * (of_relations + (weight * scorer.entity_penalty(ids)).sum())
+        if settings.dura:
+            assert isinstance(scorer, TableScorer)
+            ids, weight = _together(positives.target, positives.each)
+            of_answers = (weight * _squared(scorer.answering(scorer.rows_of(ids)))).sum()
+            loss = loss + settings.dura * ((positives.total * _squared(queries)).sum() + of_answers)
         if settings.relation_prediction:
             question, target, each = positives.question, positives.target, positives.each
             if context is not None:
@@ -168,6 +171,17 @@ class RowStep:
         table.grad = self._gradient
 
 
+def _together(ids: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Each id once, with the sum of what it counts."""
+    ids, place = torch.unique(ids, return_inverse=True)
+    return ids, torch.zeros(len(ids), device=ids.device).index_add_(0, place, weight)
+
+
+def _squared(rows: Tensor) -> Tensor:
+    """float `[b]`."""
+    return (rows * rows).sum(1)
+
+
 def _competing(positives: Positives, row: Tensor | None) -> Positives:
     """Answers as rows of the candidates that compete."""
     if row is None:
@@ -210,9 +224,13 @@ def steps_of(loss: BatchLoss, questions: Questions, shards: Shards) -> Steps:
     """The steps that a recipe and the processes at hand ask for.
 
     Raises:
-        RecipeError: sampling or several processes with a loss, smoothing, optimiser or scorer that they do not have.
+        RecipeError: sampling, several processes or a penalty with a loss, smoothing, optimiser or scorer that they do not have.
     """
     scorer, settings = loss.scorer, loss.settings
+    if settings.dura and not (isinstance(scorer, TableScorer) and scorer.metric == "ip"):
+        raise RecipeError(
+            f"training.dura shortens inner products of rows, which {type(scorer).__name__} does not score by"
+        )
     negatives = negatives_of(settings, scorer.n)
     if negatives is None and shards.alone:
         step = DenseStep(loss)
