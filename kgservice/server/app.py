@@ -191,5 +191,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         for watch in watches:
             watch.cancel()
         await asyncio.gather(*watches, return_exceptions=True)
+        service.batches.close()
         service.access.close()
         await service.sparql.close()

@@ -20,6 +20,7 @@ from kgservice.answers import Question
 from kgservice.answers.options import CompleteOptions
 from kgservice.engine import Engine
 from kgservice.errors import KGServiceError
+from kgservice.server.apart import Apart, Asked
 from kgservice.server.work import Workers
 
 MAX_BATCH = 64
@@ -46,6 +47,10 @@ class Terms:
     def table(self, questions: Sequence[Question], first: int = 0) -> pa.Table:
         """The candidates as a table that calls the questions `first` and on."""
         return self.engine.complete_table(questions, first, **self._options)
+
+    def sent(self, questions: Sequence[Question]) -> Asked:
+        """The questions on their way to another process."""
+        return Asked(self.engine.release_name, **self._options, questions=list(questions))  # type: ignore[arg-type]
 
     @property
     def _options(self) -> CompleteOptions:
@@ -83,10 +88,11 @@ class Batches:
 
     Args:
         workers: where batches are answered.
+        apart: a process that answers them where it can.
     """
 
-    def __init__(self, workers: Workers) -> None:
-        self._workers, self._metrics = workers, workers.metrics
+    def __init__(self, workers: Workers, apart: Apart | None = None) -> None:
+        self._workers, self._metrics, self._apart = workers, workers.metrics, apart
         self._lock = threading.Lock()
         self._waiting: dict[Terms, dict[Question, _Asked]] = {}
         self._count = 0
@@ -137,7 +143,7 @@ class Batches:
             started = time.perf_counter()
             outcomes: Sequence[bytes | Exception]
             try:
-                outcomes = self._workers.timed(lambda: _complete(terms, questions))  # noqa: B023 — called at once
+                outcomes = self._workers.timed(lambda: self._complete(terms, questions))  # noqa: B023 — called at once
             except Exception as error:
                 outcomes = [error] * len(questions)
             self._each_s += 0.1 * ((time.perf_counter() - started) / len(questions) - self._each_s)
@@ -145,6 +151,18 @@ class Batches:
             if self._workers.wanted:
                 return False
         return True
+
+    def _complete(self, terms: Terms, questions: Sequence[Question]) -> list[bytes | Exception]:
+        if self._apart is None:
+            return complete(terms, questions)
+        found = self._apart.ask(terms.sent(questions))
+        here = iter(complete(terms, [one for one, answer in zip(questions, found, strict=True) if answer is None]))
+        return [next(here) if answer is None else answer for answer in found]
+
+    def close(self) -> None:
+        """End what was started."""
+        if self._apart is not None:
+            self._apart.close()
 
     def _take(self) -> Batch | None:
         """The next batch; None, and the end of answering, where nothing waits."""
@@ -174,7 +192,10 @@ def _give(batch: Batch, outcomes: Sequence[bytes | Exception]) -> None:
                 answer.set_result(outcome)
 
 
-def _complete(terms: Terms, questions: Sequence[Question]) -> list[bytes | Exception]:
+def complete(terms: Terms, questions: Sequence[Question]) -> list[bytes | Exception]:
+    """Each question's answer as JSON, or why there is none."""
+    if not questions:
+        return []
     try:
         return list(terms.ask(questions))
     except KGServiceError as error:
@@ -182,4 +203,4 @@ def _complete(terms: Terms, questions: Sequence[Question]) -> list[bytes | Excep
             return [error]
     # One of them cannot be answered: by halves, so that the others are.
     half = len(questions) // 2
-    return [*_complete(terms, questions[:half]), *_complete(terms, questions[half:])]
+    return [*complete(terms, questions[:half]), *complete(terms, questions[half:])]

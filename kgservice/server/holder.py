@@ -44,6 +44,9 @@ class EngineHolder:
         pinned: a release id to serve whatever CURRENT says.
         open_engine: verifies and opens a release.
         opened: called when another release serves, and before anything else is done.
+
+    Attributes:
+        follows: whether another process that looks at the store finds the same engine there.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class EngineHolder:
         self.store, self.pinned, self._opened = store, pinned, opened
         self._open = open_engine or _open
         self._engine: Engine | None = None
+        self.follows = True
         self._tried: Stamp | None = None
         self._lock = threading.Lock()
         self.journal = Journal(store.folder)
@@ -66,7 +70,7 @@ class EngineHolder:
     def of(cls, engine: Engine) -> Self:
         """Around an engine that is open already, which is never replaced."""
         holder = cls(ReleaseStore(engine.release.folder.parent), engine.release.id)
-        holder._engine = engine
+        holder._engine, holder.follows = engine, False
         return holder
 
     @property

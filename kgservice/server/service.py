@@ -15,6 +15,7 @@ from kgservice import __version__
 from kgservice.engine import Engine, canaries
 from kgservice.errors import InvalidQuestion
 from kgservice.server.access import Access
+from kgservice.server.apart import Apart, Opened, spare_cores
 from kgservice.server.batching import Batches
 from kgservice.server.holder import EngineHolder
 from kgservice.server.jobs import JobRunner
@@ -44,6 +45,8 @@ class Service:
     @classmethod
     def over(cls, holder: EngineHolder, settings: ServerSettings) -> Self:
         """The parts as the settings want them."""
+        helped = settings.model_process and holder.follows and spare_cores(settings.workers)
+        apart = Apart(Opened.of(settings)) if helped else None
         metrics = Metrics()
         workers = Workers(settings.threads, settings.max_waiting, settings.max_wait_s, metrics)
         limits = Limits(
@@ -58,7 +61,15 @@ class Service:
         endpoint = Endpoint(settings.home / "sparql", limits, settings.sparql_predictions)
         once = Once(Workers(1, settings.max_waiting, math.inf, metrics))  # who wants what takes long waits for it
         return cls(
-            settings, holder, workers, Batches(workers), Access(settings), metrics, once, endpoint, JobRunner(settings)
+            settings,
+            holder,
+            workers,
+            Batches(workers, apart),
+            Access(settings),
+            metrics,
+            once,
+            endpoint,
+            JobRunner(settings),
         )
 
     @property

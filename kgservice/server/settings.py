@@ -60,6 +60,11 @@ class ServerSettings(BaseModel):
     )
     ready_timeout_s: float = Field(5.0, gt=0, description="Seconds that /readyz gives its question.")
     workers: int = Field(1, ge=1, le=256, description="Processes that answer; they share mapped files.")
+    model_process: bool = Field(
+        True,
+        description="Under load, answer single questions in a further process beside each that speaks HTTP, where there are more "
+        "cores than workers; it opens the release too.",
+    )
     drain_s: float = Field(30.0, ge=0, le=3600, description="Seconds that open requests have after SIGTERM.")
     keys: Literal["auto", "required", "off"] = Field(
         "auto",

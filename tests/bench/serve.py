@@ -160,7 +160,8 @@ def _vectors(engine: Engine, served: Any, one: dict[str, Any]) -> np.ndarray:
 
 def resident_mib(process: subprocess.Popen[bytes]) -> float:
     """Resident memory of a server and its workers; what they share counts once for each."""
-    ids = [process.pid, *map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())]
+    tasks = Path(f"/proc/{process.pid}/task").iterdir()
+    ids = [process.pid, *(int(id) for task in tasks for id in (task / "children").read_text().split())]
     pages = sum(int(Path(f"/proc/{id}/statm").read_text().split()[1]) for id in ids)
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
