@@ -227,7 +227,8 @@ def main() -> None:
     sample = orjson.dumps(engine.complete([Question(**first)], k=K, model=given.model)[0])
     common = {"KGSERVICE_HOME": str(given.home), "KGSERVICE_PORT": "0", "KGSERVICE_LOG_LEVEL": "warning"}
     common["KGSERVICE_WORKERS"] = str(given.workers)
-    found: dict[str, Any] = {"model": given.model, "workers": given.workers, "distinct_questions": len(asked)}
+    found: dict[str, Any] = {"model": given.model, "models": list(engine.release.models), "workers": given.workers}
+    found["distinct_questions"] = len(asked)
     with tempfile.TemporaryDirectory() as folder:
         bodies, answer = Path(folder) / "bodies", Path(folder) / "answer.json"
         bodies.write_bytes(b"\n".join(map(orjson.dumps, asked)) + b"\n")
