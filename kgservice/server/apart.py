@@ -8,7 +8,6 @@ journal by itself. What it has not opened yet, cannot answer, or loses by ending
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import subprocess
 import sys
@@ -223,10 +222,11 @@ def _follow(holder: EngineHolder) -> None:
 
 
 def spare_cores(workers: int) -> bool:
-    """Whether each worker's process can have a core for another one."""
-    return (
-        len(os.sched_getaffinity(0)) > workers if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) > workers
-    )
+    """Whether each worker's process can have a core for another one; a container's share counts, not its machine."""
+    from joblib import cpu_count  # type: ignore[import-untyped]
+
+    cores: int = cpu_count()
+    return cores > workers
 
 
 if __name__ == "__main__":
