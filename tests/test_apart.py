@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from kgservice.server.holder import EngineHolder
 from kgservice.server.metrics import Metrics
 from kgservice.server.settings import ServerSettings
 from kgservice.server.work import Workers
+from kgservice.sparql.frames import frame
 
 EX = "https://example.org/"
 QUESTIONS = [Question(subject=f"{EX}child{number}", relation=f"{EX}parent") for number in range(BUSY)]
@@ -105,6 +107,21 @@ def test_what_it_loses_is_answered_elsewhere_and_another_one_takes_its_place(
     assert not Path(f"/proc/{former}").exists()
     assert answered(apart, asked) == asked.ask(QUESTIONS)
     assert pid_of(apart) != former
+
+
+@pytest.mark.parametrize("size", [2, 10, 40])
+def test_an_answer_that_breaks_off_is_none(size: int, apart: Apart, holder: EngineHolder) -> None:
+    asked = terms(holder.engine)
+    assert answered(apart, asked)
+    ours, theirs = socket.socketpair()
+    former, apart._link = apart._link, ours
+    theirs.sendall(frame({}, bytes(100))[:size])
+    theirs.shutdown(socket.SHUT_WR)
+    assert apart.ask(asked.sent(QUESTIONS)) == [None] * BUSY
+    assert apart._process is None
+    theirs.close()
+    assert former is not None
+    former.close()
 
 
 def test_it_ends_with_the_server(apart: Apart, holder: EngineHolder) -> None:

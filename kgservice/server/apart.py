@@ -97,11 +97,14 @@ class Apart:
             return nothing
         try:
             link.sendall(frame({}, _write(asked)))
-            found = _received(link)
-        except OSError as error:
+            return _answers(_received(link)) or nothing
+        except (
+            OSError,
+            ValueError,
+            msgspec.MsgspecError,
+        ) as error:  # it has ended, perhaps in the middle of its answer
             self._lose(error)
             return nothing
-        return _answers(found) or nothing
 
     def close(self) -> None:
         """End it, for good."""
@@ -126,7 +129,7 @@ class Apart:
         try:
             link.sendall(frame(asdict(self._opened)))
             _received(link)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             link.close()
             self._lose(error)
             return
@@ -138,7 +141,7 @@ class Apart:
             self._link = link
         logger.info("process %d answers single questions from now on", process.pid)
 
-    def _lose(self, error: OSError) -> None:
+    def _lose(self, error: Exception) -> None:
         with self._lock:
             if self._process is None:
                 return
